@@ -1,0 +1,98 @@
+// The memory card: heap bytes by kind as a bar with its legend, and the budget slider.
+
+import { bytes } from './format.js';
+
+/** Kinds as the page shows them: title, and which of stats().memory belong to it. @type {[kind: string, title: string, parts: string[]][]} */
+const KINDS = [
+  ['ans', 'compressed weights', ['ans']],
+  ['packed', 'packed weights', ['packed']],
+  ['int8', 'plain weights', ['int8']],
+  ['kv', 'what it has read (KV cache)', ['kv']],
+  ['scratch', 'working space', ['scratch', 'io']],
+  ['staging', 'arriving weights', ['staging']],
+  ['other', 'everything else', ['vectors', 'tables', 'static']],
+];
+
+/**
+ * @param {{ heap: HTMLElement, note: HTMLElement, bar: HTMLElement, kinds: HTMLElement }} elements
+ * @param {{ heapBytes: number, memory: Record<string, number>, fileBytes: number }} stats
+ */
+export function showMemory({ heap, note, bar, kinds }, { heapBytes, memory }) {
+  heap.textContent = bytes(heapBytes);
+  note.textContent = 'in WebAssembly';
+  const segments = [];
+  const rows = [];
+  const spoken = [];
+  let shown = 0;
+  for (const [kind, title, parts] of KINDS) {
+    let nbytes = parts.reduce((sum, part) => sum + (memory[part] ?? 0), 0);
+    shown += nbytes;
+    // What is left of the last page belongs to nobody.
+    if (kind === 'other') nbytes += Math.max(0, heapBytes - shown);
+    if (nbytes === 0) continue;
+    const segment = document.createElement('span');
+    segment.dataset.kind = kind;
+    segment.style.flexGrow = String(nbytes / heapBytes);
+    segment.title = `${title}: ${bytes(nbytes)}`;
+    segments.push(segment);
+    const dt = document.createElement('dt');
+    dt.dataset.kind = kind;
+    dt.textContent = title;
+    const dd = document.createElement('dd');
+    dd.textContent = bytes(nbytes);
+    rows.push(dt, dd);
+    spoken.push(segment.title);
+  }
+  bar.replaceChildren(...segments);
+  bar.setAttribute('aria-label', `Heap bytes by kind. ${spoken.join(', ')}`);
+  kinds.replaceChildren(...rows);
+}
+
+const PAGE_NBYTES = 65536;
+
+/** The slider between the smallest memory the model runs in and the one where all weights are plain 8-bit integers. */
+export class Budget {
+  #slider;
+  #value;
+
+  /**
+   * @param {HTMLInputElement} slider
+   * @param {HTMLOutputElement} value
+   * @param {(nbytes: number) => void} onChange
+   */
+  constructor(slider, value, onChange) {
+    this.#slider = slider;
+    this.#value = value;
+    slider.addEventListener('input', () => this.#show());
+    slider.addEventListener('change', () => onChange(this.nbytes));
+  }
+
+  get nbytes() {
+    return this.#slider.valueAsNumber;
+  }
+
+  /** @param {number} share of the way from the smallest to the largest */
+  at(share) {
+    const [smallest, largest] = [Number(this.#slider.min), Number(this.#slider.max)];
+    return smallest + Math.floor((share * (largest - smallest)) / PAGE_NBYTES) * PAGE_NBYTES;
+  }
+
+  /**
+   * @param {number} smallest
+   * @param {number} largest
+   * @param {number} now
+   */
+  set(smallest, largest, now) {
+    this.#slider.min = String(smallest);
+    this.#slider.max = String(largest);
+    this.#slider.step = String(PAGE_NBYTES);
+    this.#slider.value = String(now);
+    this.#slider.disabled = smallest >= largest;
+    this.#show();
+  }
+
+  #show() {
+    this.#value.textContent = bytes(this.nbytes);
+    this.#slider.setAttribute('aria-valuetext', bytes(this.nbytes));
+  }
+}

@@ -1,0 +1,40 @@
+/** attachments.js: the small files inside a `.tansy` file (tokenizer, templates), as text. */
+import { TansyError } from './errors.js';
+
+/**
+ * @param {Uint8Array} bytes as they lie in the file
+ * @param {import('./loader.js').AttachmentPlace} place
+ * @returns {Promise<string>}
+ */
+export async function attachmentText(bytes, place) {
+  let raw = bytes;
+  if (place.encoding === 'gzip') {
+    raw = new Uint8Array(place.rawNbytes);
+    let at = 0;
+    try {
+      const stream = new Blob([/** @type {BlobPart} */ (bytes)]).stream().pipeThrough(new DecompressionStream('gzip'));
+      for await (const piece of readAll(stream)) {
+        if (at + piece.length > raw.length) throw new Error('it is longer than the index says');
+        raw.set(piece, at);
+        at += piece.length;
+      }
+      if (at !== raw.length) throw new Error('it is shorter than the index says');
+    } catch (error) {
+      throw new TansyError('TANSY_CORRUPT', `The attachment ${place.name} cannot be unpacked: ${/** @type {Error} */ (error).message}.`, { attachment: place.name }, error);
+    }
+  }
+  return new TextDecoder().decode(raw);
+}
+
+/**
+ * Not every browser iterates over streams.
+ * @param {ReadableStream<Uint8Array>} stream
+ */
+async function* readAll(stream) {
+  const reader = stream.getReader();
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    yield value;
+  }
+}

@@ -1,0 +1,176 @@
+/** compress.js: `tansy compress`: a Hugging Face checkpoint or a GGUF file becomes one .tansy file. */
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { gzipSync } from 'node:zlib';
+
+import { TansyError } from '../errors.js';
+import { ggufCheckpoint } from '../gguf/checkpoint.js';
+import { Tokenizer } from '../tokenizer.js';
+import { formatBytes } from '../units.js';
+import { usageError } from './args.js';
+import { StatusLine, countEveryByte, printJson, table } from './output.js';
+import { idsToBytes, packProgress, packThreads, runPack, withTemporaryFiles } from './pack.js';
+
+/** @type {import('./args.js').Command} */
+export const command = {
+  name: 'compress',
+  summary: 'Compresses a Hugging Face checkpoint (config.json, *.safetensors, tokenizer.json) or a .gguf file into one .tansy file.',
+  usage: 'IN_DIR|IN.gguf -o FILE [flags]',
+  positionals: [1, 2],
+  flags: {
+    out: { names: ['-o', '--output'], type: 'string', value: 'FILE', help: 'the .tansy file to write (or the second argument)' },
+    bits: { names: ['--bits'], type: 'number', min: 0.5, max: 8, value: 'N', help: 'bits per weight to aim at (3.6); with --no-prune: plain integers of N bits (8)' },
+    size: { names: ['--size'], type: 'bytes', value: 'BYTES', help: 'or the size of the file to aim at, such as 64MB' },
+    maxKl: { names: ['--max-kl'], type: 'number', min: 0, value: 'NATS', help: 'or the divergence from the checkpoint to stay below, per token' },
+    noPrune: { names: ['--no-prune'], type: 'flag', help: 'no pruning; without --recipe no rescaling either: plain uniform integers' },
+    prune: { names: ['--prune'], type: 'number', min: 0, max: 1, value: 'X', help: 'how much to prune' },
+    alpha: { names: ['--alpha'], type: 'number', min: 0, max: 1, value: 'X', help: 'how much of the activations goes into the rescaling; 0.5' },
+    recipe: { names: ['--recipe'], type: 'string', value: 'NAME', help: 'how to quantize, see src/pack/README.md' },
+    calibration: { names: ['--calibration'], type: 'string', value: 'FILE', help: 'text the model should be good at; English prose is built in' },
+    calibrationTokens: { names: ['--calibration-tokens'], type: 'integer', min: 1, value: 'N', help: 'how much of it to use; 32768' },
+    threads: { names: ['-t', '--threads'], type: 'integer', min: 1, max: 64, value: 'N', help: 'threads; all cores' },
+    dryRun: { names: ['--dry-run'], type: 'flag', help: 'say what would be written, and do not' },
+    verbose: { names: ['-v', '--verbose'], type: 'flag', help: 'one line per matrix' },
+  },
+  notes: ['JSON: file_bytes, bits_per_weight, tensors (name, shape, entropy, bits_per_weight, escapes), …'],
+  run,
+};
+
+/** What is carried along for those who run the model. */
+const ATTACHED = ['tokenizer.json', 'tokenizer_config.json', 'chat_template.jinja'];
+
+/**
+ * @param {import('./args.js').Args} args
+ * @param {AbortSignal} signal
+ */
+async function run({ positionals, values }, signal) {
+  const [folder, second] = positionals;
+  if (second !== undefined && values.out !== undefined) throw usageError(`two outputs: ${second} and ${values.out}.`);
+  const out = values.out ?? second;
+  if (out === undefined && !values.dryRun) throw usageError('-o FILE is required.');
+  const input = resolve(folder);
+  if (!existsSync(input)) throw new TansyError('TANSY_NOT_FOUND', `There is no folder ${folder}; give a Hugging Face checkpoint.`);
+  if (!statSync(input).isDirectory())
+    return withTemporaryFiles(async (write) => {
+      let checkpoint = '';
+      for (const [name, text] of Object.entries(ggufCheckpoint(input))) checkpoint = dirname(await write(name, Buffer.from(text)));
+      return compressFolder(checkpoint, out, values, signal);
+    });
+  if (!existsSync(join(input, 'config.json'))) throw new TansyError('TANSY_NOT_CHECKPOINT', `${folder} is no checkpoint: it has no config.json.`);
+  return compressFolder(input, out, values, signal);
+}
+
+/**
+ * @param {string} input a checkpoint
+ * @param {string | undefined} out
+ * @param {Record<string, any>} values of the flags
+ * @param {AbortSignal} signal
+ */
+async function compressFolder(input, out, values, signal) {
+  const line = new StatusLine(!values.json);
+  const report = await withTemporaryFiles(async (write) => {
+    const args = ['compress', input];
+    if (out !== undefined) args.push('-o', resolve(out));
+    for (const [name, value] of Object.entries({
+      '--bits': values.bits,
+      '--size': values.size,
+      '--max-kl': values.maxKl,
+      '--prune': values.prune,
+      '--alpha': values.alpha,
+      '--recipe': values.recipe,
+      '--calibration-tokens': values.calibrationTokens,
+    }))
+      if (value !== undefined) args.push(name, String(value));
+    if (values.noPrune) args.push('--no-prune');
+    if (values.dryRun) args.push('--dry-run');
+    args.push('--threads', String(values.threads ?? packThreads()), '--progress', 'json');
+    for (const name of ATTACHED) {
+      const attachment = readAttachment(join(input, name));
+      if (attachment === undefined) continue;
+      const path = await write(name, attachment.bytes);
+      args.push('--attach', `${name}=${path}${attachment.gzip ? `:gzip,${attachment.rawNbytes}` : ''}`);
+    }
+    const calibration = calibrationIds(input, values);
+    if (calibration !== undefined) args.push('--calibration', await write('calibration.ids', calibration));
+    return runPack(args, { signal, onProgress: packProgress(line) });
+  });
+  line.clear();
+  countEveryByte(report);
+  if (values.json) return printJson(report);
+  if (values.verbose) process.stdout.write(tensorTable(report.tensors));
+  process.stdout.write(
+    `${values.dryRun ? 'would be ' : `${out}: `}${formatBytes(report.file_bytes)}, ${report.bits_per_weight.toFixed(3)} bits per weight ` +
+      `(${report.bits_per_weight_without_attachments.toFixed(3)} without the tokenizer), ${report.seconds.toFixed(1)} s\n`,
+  );
+}
+
+/**
+ * JSON without spaces, and gzip where that is smaller.
+ * @param {string} path
+ */
+function readAttachment(path) {
+  if (!existsSync(path)) return undefined;
+  let raw = readFileSync(path);
+  if (path.endsWith('.json')) {
+    try {
+      const value = JSON.parse(raw.toString('utf8'));
+      /* repeats tokenizer.json's added tokens */
+      if (path.endsWith('tokenizer_config.json')) delete value.added_tokens_decoder;
+      raw = Buffer.from(JSON.stringify(value));
+    } catch (error) {
+      throw new TansyError('TANSY_NOT_CHECKPOINT', `${path} is no JSON: ${/** @type {Error} */ (error).message}.`, {}, error);
+    }
+  }
+  const packed = gzipSync(raw, { level: 9 });
+  return packed.length < raw.length ? { bytes: packed, gzip: true, rawNbytes: raw.length } : { bytes: raw, gzip: false, rawNbytes: raw.length };
+}
+
+/**
+ * The calibration text as token ids (built in: beginnings of Carroll's Alice, 1865, Twain's Tom Sawyer, 1876, and Newton's Opticks,
+ * 1730, all in the public domain, lines joined to paragraphs); undefined where none is needed or the checkpoint has no tokenizer.
+ * @param {string} input
+ * @param {Record<string, any>} values
+ */
+function calibrationIds(input, values) {
+  if (values.recipe === 'plain' || (values.recipe === undefined && values.noPrune)) {
+    if (values.calibration !== undefined) throw usageError('plain integers use no calibration text; leave --calibration out, or name a --recipe.');
+    return undefined;
+  }
+  const tokenizerPath = join(input, 'tokenizer.json');
+  if (!existsSync(tokenizerPath)) {
+    if (values.calibration !== undefined) throw new TansyError('TANSY_CALIBRATION', `A calibration text needs a tokenizer, and ${input} has no tokenizer.json.`);
+    return undefined;
+  }
+  const path = values.calibration ?? new URL('./calibration.txt', import.meta.url);
+  let text;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new TansyError('TANSY_NOT_FOUND', `The calibration text ${path} cannot be read (${/** @type {NodeJS.ErrnoException} */ (error).code}); check the path.`, {}, error);
+  }
+  const config = join(input, 'tokenizer_config.json');
+  const vocab = vocabOf(input);
+  const tokenizer = new Tokenizer(readFileSync(tokenizerPath, 'utf8'), existsSync(config) ? readFileSync(config, 'utf8') : undefined, vocab);
+  return idsToBytes(tokenizer.encode(text, true), vocab);
+}
+
+/** @param {string} input */
+export function vocabOf(input) {
+  const config = JSON.parse(readFileSync(join(input, 'config.json'), 'utf8'));
+  const vocab = config.vocab_size ?? config.text_config?.vocab_size;
+  if (!Number.isInteger(vocab)) throw new TansyError('TANSY_NOT_CHECKPOINT', `${join(input, 'config.json')} has no vocab_size.`);
+  return vocab;
+}
+
+/**
+ * @param {any[]} tensors
+ * @returns {string}
+ */
+export function tensorTable(tensors) {
+  const number = (/** @type {unknown} */ value, /** @type {number} */ digits) => (typeof value === 'number' ? value.toFixed(digits) : '');
+  const rows = tensors.map((t) => {
+    const loss = t.entropy > 0 ? ((t.bits_per_weight / t.entropy - 1) * 100).toFixed(1) : '';
+    return [t.name, t.shape.join(' x '), number(t.entropy, 3), number(t.bits_per_weight, 3), loss, String(t.escapes ?? ''), number(t.zeros, 3)];
+  });
+  return table(['tensor', 'shape', 'entropy', 'bits', 'loss %', 'escapes', 'zeros'], rows, [false, true, true, true, true, true, true]);
+}

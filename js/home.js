@@ -1,0 +1,127 @@
+/**
+ * home.js: where a model lives. Plans a memory, makes an engine in it and fills it, as often as asked: the first time for
+ * load(), later to move a live model to a memory of another size, with the weights read again from where they came.
+ */
+import { Engine, Planner, detailError } from './engine.js';
+import { measureCosts } from './costs.js';
+import { TansyError } from './errors.js';
+import { loadChunks } from './loader.js';
+import { crc32 } from './session.js';
+import { readTensors } from './tensors.js';
+
+/** @import { Source } from './source.js' */
+/** @import { Plan } from './engine.js' */
+/** @import { CheckedLoadOptions } from './options.js' */
+
+/**
+ * @typedef {object} Watch
+ * @property {AbortSignal} [signal]
+ * @property {(progress: import('./loader.js').Progress) => void} [onProgress]
+ */
+
+export class Home {
+  #reopen;
+  #module;
+
+  /**
+   * @param {object} of
+   * @param {(() => Promise<Source>) | undefined} of.reopen undefined: the source can be read only once
+   * @param {WebAssembly.Module} of.module
+   * @param {Uint8Array} of.header
+   * @param {string} of.name of the source
+   * @param {CheckedLoadOptions} of.options
+   */
+  constructor({ reopen, module, header, name, options }) {
+    this.#reopen = reopen;
+    this.#module = module;
+    /* a copy: `header` may be a view of much more */
+    this.header = header.slice();
+    this.name = name;
+    const { signal: _signal, onProgress: _onProgress, ...lasting } = options;
+    /** as given to load(), then as changed since
+     * @type {CheckedLoadOptions} */
+    this.options = lasting;
+    this.fingerprint = crc32(this.header);
+  }
+
+  /**
+   * @param {CheckedLoadOptions} options
+   * @returns {Promise<Plan>}
+   */
+  async plan(options) {
+    /* the planner's memory is gone again when the engine's is made */
+    const { status, plan, detail } = (await Planner.create(this.#module)).plan(this.header, options);
+    if (status !== 0) throw detailError(status, detail, this.name, options);
+    return plan;
+  }
+
+  /**
+   * The source again, if it is still the same file.
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<Source>}
+   */
+  async open(signal) {
+    if (this.#reopen === undefined)
+      throw new TansyError('TANSY_SOURCE', `${this.name} can be read only once, so the model cannot move to another memory. Load it from a URL, a file or bytes.`);
+    const source = await this.#reopen();
+    try {
+      const { header } = this;
+      let same = 0;
+      for await (const piece of source.read(0, header.length, signal)) for (const byte of piece) if (byte === header[same]) same++;
+      if (same !== header.length) throw new TansyError('TANSY_CHANGED', `${this.name} has changed since it was loaded; load it again.`);
+      return source;
+    } catch (error) {
+      await source.close();
+      throw error;
+    }
+  }
+
+  /**
+   * @param {Plan} plan
+   * @param {CheckedLoadOptions} options the plan's
+   */
+  makeEngine(plan, options) {
+    return Engine.create(this.#module, this.header, plan, this.name, options);
+  }
+
+  /**
+   * @param {Engine} engine
+   * @param {Source} source
+   * @param {Watch & {front?: Uint8Array, attachments?: import('./loader.js').AttachmentPlace[], onChunk?: import('./loader.js').OnChunk}} how
+   */
+  fill(engine, source, { front = this.header, attachments = [], ...watch }) {
+    return loadChunks({ sink: engine, source, front, fileNbytes: engine.plan.fileNbytes, attachments, ...watch });
+  }
+
+  /**
+   * What a weight costs on this device, from the first layer of this model in the smallest memory.
+   * @param {Source} source
+   * @param {Uint8Array} front
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<import('./costs.js').Costs>}
+   */
+  async measureCosts(source, front, signal) {
+    if (!source.rereadable)
+      throw new TansyError('TANSY_SOURCE', `${this.name} can be read only once; minTokensPerSecond must try a layer first. Load from a URL, a file or bytes.`);
+    const options = { ...this.options, residency: /** @type {const} */ ('ans'), threads: 1, targetNsPerToken: 0 };
+    const engine = await this.makeEngine(await this.plan(options), options);
+    /* tensors lie one after the other at the file's end */
+    let at = engine.plan.fileNbytes - readTensors(this.header).reduce((sum, { nbytes }) => sum + nbytes, 0);
+    for (const { layer, coded, nbytes } of readTensors(this.header)) {
+      if (coded && layer === 0) break;
+      at += nbytes;
+    }
+    let first = 0;
+    while (first + 1 < engine.nChunks && engine.chunkOffset(first + 1) <= at) first++;
+    for (let i = 0; i < engine.nChunks; i++) {
+      const chunk = (first + i) % engine.nChunks;
+      const part = { nChunks: 1, chunkOffset: () => engine.chunkOffset(chunk), chunkNbytes: () => engine.chunkNbytes(chunk) };
+      const calls = { chunkBegin: () => engine.chunkBegin(chunk), chunkEnd: () => engine.chunkEnd(chunk), chunkAbort: () => engine.chunkAbort(chunk) };
+      const sink = { ...part, ...calls, error: (/** @type {number} */ status) => engine.error(status) };
+      await loadChunks({ sink, source, front, fileNbytes: engine.plan.fileNbytes, attachments: [], signal });
+      const costs = measureCosts(engine);
+      if (costs !== undefined) return costs;
+    }
+    throw new TansyError('TANSY_UNSUPPORTED', `${this.name} has no layer whose speed could be measured; leave minTokensPerSecond out.`);
+  }
+}

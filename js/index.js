@@ -1,0 +1,226 @@
+/**
+ * tansy: runs language models from ANS-compressed weights, in a heap of exactly the size the plan says.
+ *
+ *   import { load } from 'tansy';
+ *   const model = await load('books-3m.tansy', { memoryBudget: '16MB' });
+ *   for await (const text of model.generate('Once upon a time')) process.stdout.write(text);
+ *   model.dispose();
+ *
+ * This file and what it imports run unchanged in Node and in a browser's worker.
+ */
+import { Arrival } from './arrival.js';
+import { attachmentText } from './attachments.js';
+import { Planner, detailError } from './engine.js';
+import { throwIfAborted } from './errors.js';
+import { completeHeader, peekFileNbytes, readFront } from './header.js';
+import { Home } from './home.js';
+import { compileModule } from './instantiate.js';
+import { lengthError } from './loader.js';
+import { Model } from './model.js';
+import { checkLoadOptions } from './options.js';
+import { openSource } from './source.js';
+import { readTensors } from './tensors.js';
+import { chooseThreads, isThreaded } from './threads.js';
+
+export { TansyError } from './errors.js';
+export { pickVariant, supports } from './instantiate.js';
+export { Generation, Model } from './model.js';
+
+/** @typedef {import('./options.js').LoadOptions} LoadOptions */
+/** @typedef {import('./options.js').GenerateOptions} GenerateOptions */
+/** @typedef {import('./options.js').SamplerOptions} SamplerOptions */
+/** @typedef {import('./source.js').SourceInput} SourceInput */
+/** @typedef {import('./source.js').Source} Source */
+/** @typedef {import('./engine.js').Engine} Engine */
+/** @typedef {import('./loader.js').Progress} Progress */
+/** @typedef {import('./model.js').ModelStats} ModelStats */
+/** @typedef {import('./model.js').ModelConfig} ModelConfig */
+/** @typedef {import('./chat.js').ChatMessage} ChatMessage */
+
+const OVER_BUDGET = 9; /* TANSY_ERR_OVER_BUDGET */
+
+/**
+ * Loads a model. Nothing but the file's header is read before the plan says that the model fits.
+ * @param {SourceInput} input a URL, a path (Node), a File or Blob, an ArrayBuffer or typed array, a stream, or a Source
+ * @param {LoadOptions} [options]
+ * @returns {Promise<Model>}
+ */
+export async function load(input, options = {}) {
+  const checked = checkLoadOptions('load', options);
+  const { signal } = checked;
+  throwIfAborted(signal);
+  const source = await openSource(input, checked.retry);
+  /** @type {Promise<unknown> | undefined} with `early`: the source is in use until then */
+  let used;
+  try {
+    let { module, front, header, granted, status, plan, detail } = await makePlan(source, checked);
+    if (status !== 0) throw detailError(status, detail, source.name, checked);
+    if (source.size !== undefined && source.size !== plan.fileNbytes) throw lengthError(source, plan.fileNbytes);
+    const home = new Home({ reopen: reopener(input, source, checked), module, header, name: source.name, options: granted });
+    const { minTokensPerSecond } = checked;
+    if (minTokensPerSecond !== undefined) {
+      const costs = await home.measureCosts(source, front, signal);
+      granted = { ...granted, costs: shared(costs, plan.nThreads), targetNsPerToken: 1e9 / minTokensPerSecond };
+      home.options = { ...home.options, costs: granted.costs, targetNsPerToken: granted.targetNsPerToken };
+      plan = await home.plan(granted);
+    }
+    const engine = await home.makeEngine(plan, granted);
+    const { model, loading } = await begin(home, engine, source, front, checked);
+    if (checked.early) used = loading.catch(() => {});
+    if (minTokensPerSecond === undefined) return model;
+    await model.loaded;
+    try {
+      await model.reachSpeed(minTokensPerSecond, { signal });
+    } catch (error) {
+      model.dispose();
+      throw error;
+    }
+    if (model.goal?.reached === false)
+      console.warn(`tansy generates ${model.goal.tokensPerSecond.toPrecision(3)} tokens a second here, not the ${minTokensPerSecond} asked for, with all the memory that helps.`);
+    return model;
+  } finally {
+    if (used === undefined) await source.close();
+    else void used.then(() => source.close());
+  }
+}
+
+/**
+ * Starts loading; waits for the end, or with `early` for what a prompt needs first.
+ * @param {Home} home
+ * @param {Engine} engine
+ * @param {Source} source
+ * @param {Uint8Array} front
+ * @param {import('./options.js').CheckedLoadOptions} options
+ */
+async function begin(home, engine, source, front, { signal, onProgress, early }) {
+  const places = engine.attachments(home.header);
+  const arrival = new Arrival();
+  const missing = new Set();
+  for (let i = 0; i < engine.nChunks; i++) {
+    const [from, to] = [engine.chunkOffset(i), engine.chunkOffset(i) + engine.chunkNbytes(i)];
+    if (places.some(({ offset, nbytes }) => offset < to && offset + nbytes > from)) missing.add(i);
+  }
+  const end = new AbortController();
+  const both = signal ? AbortSignal.any([signal, end.signal]) : end.signal;
+  /** @type {Uint8Array[]} */
+  let bytes = [];
+  let attachmentsCame = () => {};
+  /** @type {Promise<void>} */
+  const ready = new Promise((resolve) => (attachmentsCame = () => resolve()));
+  if (missing.size === 0) attachmentsCame();
+  const onChunk = (/** @type {number} */ i, /** @type {Uint8Array[]} */ copies) => {
+    bytes = copies;
+    if (missing.delete(i) && missing.size === 0) attachmentsCame();
+    arrival.wake();
+  };
+  const loading = home.fill(engine, source, { front, attachments: places, signal: both, onProgress, onChunk }).then((copies) => {
+    bytes = copies;
+  });
+  loading.then(
+    () => arrival.end(),
+    (error) => arrival.end(error),
+  );
+  try {
+    await (early ? Promise.race([ready, loading]) : loading);
+    /** @type {Map<string, string>} */
+    const attachments = new Map();
+    for (const [i, place] of places.entries()) attachments.set(place.name, await attachmentText(bytes[i] ?? new Uint8Array(place.nbytes), place));
+    const model = new Model(engine, attachments, readTensors(home.header), { home, arrival, loaded: loading, stopLoading: end });
+    return { model, loading };
+  } catch (error) {
+    end.abort(error);
+    await loading.catch(() => {});
+    await engine.dispose();
+    throw error;
+  }
+}
+
+/**
+ * How to read the same source once more.
+ * @param {SourceInput} input
+ * @param {Source} source
+ * @param {import('./options.js').CheckedLoadOptions} options
+ */
+function reopener(input, source, { retry }) {
+  if (source === input) return source.reopen?.bind(source);
+  return source.rereadable ? () => openSource(input, retry) : undefined;
+}
+
+/**
+ * @param {import('./costs.js').Costs} costs of one thread
+ * @param {number} nThreads
+ */
+function shared({ costAns, costPacked, costInt8 }, nThreads) {
+  return { costAns: costAns / nThreads, costPacked: costPacked / nThreads, costInt8: costInt8 / nThreads };
+}
+
+/**
+ * @typedef {object} Fit
+ * @property {boolean} ok the model fits
+ * @property {number} bytesNeeded smallest memory that would do
+ * @property {number} bytesPlanned memory that load() would take with these options; 0 when it does not fit
+ * @property {number} bytesMissing what the budget is short; 0 when it fits
+ * @property {number} fileBytes size of the download
+ * @property {number} contextSize tokens
+ * @property {number} modelContext tokens the model was made for
+ * @property {Partial<import('./model.js').MemoryByKind>} memory bytes by kind, when it fits
+ */
+
+/**
+ * Whether a model would fit, from its header alone.
+ * @param {SourceInput} input as for load(); a stream is used up by this
+ * @param {LoadOptions} [options]
+ * @returns {Promise<Fit>}
+ */
+export async function canRun(input, options = {}) {
+  const checked = checkLoadOptions('canRun', options);
+  throwIfAborted(checked.signal);
+  const source = await openSource(input, checked.retry);
+  try {
+    const { status, plan, detail } = await makePlan(source, checked);
+    if (status !== 0 && status !== OVER_BUDGET) throw detailError(status, detail, source.name, checked);
+    const ok = status === 0;
+    const needed = ok ? plan.neededNbytes : detail.neededNbytes;
+    return {
+      ok,
+      bytesNeeded: needed,
+      bytesPlanned: ok ? plan.totalNbytes : 0,
+      bytesMissing: ok ? 0 : needed - checked.memoryBudget,
+      fileBytes: plan.fileNbytes,
+      contextSize: plan.context,
+      modelContext: plan.modelContext,
+      memory: ok
+        ? {
+            static: plan.staticNbytes,
+            tables: plan.tablesNbytes,
+            ans: plan.ansNbytes,
+            packed: plan.packedNbytes,
+            int8: plan.int8Nbytes,
+            vectors: plan.vectorsNbytes,
+            kv: plan.kvNbytes,
+            scratch: plan.scratchNbytes,
+            staging: plan.stagingNbytes,
+            io: plan.ioNbytes,
+          }
+        : {},
+    };
+  } finally {
+    await source.close();
+  }
+}
+
+/**
+ * @param {Source} source
+ * @param {import('./options.js').CheckedLoadOptions} options
+ */
+async function makePlan(source, options) {
+  const { signal } = options;
+  const start = await readFront(source, signal);
+  const threads = chooseThreads(options.threads, peekFileNbytes(start));
+  const module = await compileModule(options.wasmUrl, options.variant, threads > 1, signal);
+  const planner = await Planner.create(module);
+  const { front, headerNbytes } = await completeHeader(source, planner, start, signal);
+  const header = front.subarray(0, headerNbytes);
+  const granted = { ...options, threads: isThreaded(module) ? threads : 1 };
+  return { module, front, header, granted, ...planner.plan(header, granted) };
+}

@@ -1,0 +1,136 @@
+/**
+ * instantiate.js: from a URL to running exports, by hand.
+ *
+ * A module imports one thing, its memory, and exports what wasm/exports.txt names. Which variant runs is decided by
+ * validating tiny modules that use the instructions in question.
+ */
+import { compileUrl, resolveUrl } from '#platform';
+
+import { ABI_VERSION } from './abi.js';
+import { TansyError, throwIfAborted } from './errors.js';
+
+/** @typedef {'simd128' | 'relaxed'} Variant */
+/** @typedef {Record<string, (...args: number[]) => number>} Exports */
+
+/* One function: () -> v128. */
+const PROBE_HEAD = [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, 1, 5, 1, 0x60, 0, 1, 0x7b, 3, 2, 1, 0];
+/** Bodies: i8x16.popcnt (i8x16.splat 0) · i16x8.relaxed_dot_i8x16_i7x16_s of two of those. */
+const PROBES = {
+  simd128: [10, 10, 1, 8, 0, 0x41, 0, 0xfd, 0x0f, 0xfd, 0x62, 0x0b],
+  relaxed: [10, 15, 1, 13, 0, 0x41, 0, 0xfd, 0x0f, 0x41, 0, 0xfd, 0x0f, 0xfd, 0x92, 0x02, 0x0b],
+};
+
+/**
+ * @param {Variant} variant
+ * @returns {boolean} whether this engine can run it
+ */
+export function supports(variant) {
+  return WebAssembly.validate(new Uint8Array([...PROBE_HEAD, ...PROBES[variant]]));
+}
+
+/** @returns {Variant} the fastest module this engine can run */
+export function pickVariant() {
+  if (supports('relaxed')) return 'relaxed';
+  if (supports('simd128')) return 'simd128';
+  throw new TansyError('TANSY_NO_SIMD');
+}
+
+/**
+ * Bundlers find the modules by these very expressions.
+ * @param {Variant} variant
+ * @param {boolean} threaded
+ */
+function defaultUrl(variant, threaded) {
+  if (threaded)
+    return variant === 'relaxed'
+      ? new URL('../dist/tansy-relaxed-threads.wasm', import.meta.url)
+      : new URL('../dist/tansy-simd128-threads.wasm', import.meta.url);
+  return variant === 'relaxed' ? new URL('../dist/tansy-relaxed.wasm', import.meta.url) : new URL('../dist/tansy-simd128.wasm', import.meta.url);
+}
+
+/** Compiled modules by address, so that canRun() and load() share one.
+ * @type {Map<string, Promise<WebAssembly.Module>>} */
+const compiled = new Map();
+
+/**
+ * @param {import('./options.js').LoadOptions['wasmUrl']} wasm a module, its bytes, its address, or a folder (ending in `/`) of modules
+ * @param {string | undefined} variant
+ * @param {boolean} threaded the module with threads, where it is ours to choose
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<WebAssembly.Module>}
+ */
+export async function compileModule(wasm, variant, threaded, signal) {
+  if (variant !== undefined && variant !== 'simd128' && variant !== 'relaxed')
+    throw new TansyError('TANSY_OPTION', `variant must be "simd128" or "relaxed"; got ${JSON.stringify(variant)}.`);
+  if (wasm instanceof WebAssembly.Module) return wasm;
+  if (wasm instanceof ArrayBuffer || ArrayBuffer.isView(wasm)) return WebAssembly.compile(wasm).catch((error) => Promise.reject(wasmError('the given bytes', error)));
+  let url;
+  if (wasm === undefined) url = defaultUrl(variant ?? pickVariant(), threaded);
+  else {
+    url = wasm instanceof URL ? wasm : resolveUrl(String(wasm));
+    if (url.pathname.endsWith('/')) url = new URL(`tansy-${variant ?? pickVariant()}${threaded ? '-threads' : ''}.wasm`, url);
+  }
+  const key = url.href;
+  let promise = compiled.get(key);
+  if (promise === undefined) {
+    /* the signal is left out: somebody else may wait for the same module */
+    promise = compileUrl(url);
+    compiled.set(key, promise);
+    promise.catch(() => compiled.delete(key));
+  }
+  try {
+    const module = await promise;
+    throwIfAborted(signal);
+    return module;
+  } catch (error) {
+    throw error instanceof TansyError ? error : wasmError(key, error);
+  }
+}
+
+/**
+ * @param {string} where
+ * @param {unknown} error
+ */
+function wasmError(where, error) {
+  const reason = error instanceof Error ? error.message : String(error);
+  return new TansyError('TANSY_WASM', `The WebAssembly module ${where} could not be loaded (${reason}); build it, or say where it is with wasmUrl.`, { url: where }, error);
+}
+
+/**
+ * @param {WebAssembly.Module} module
+ * @param {WebAssembly.Memory} memory
+ * @returns {Promise<Exports>}
+ */
+export async function instantiate(module, memory) {
+  let exports;
+  try {
+    const instance = await WebAssembly.instantiate(module, { env: { memory } });
+    exports = /** @type {Exports} */ (/** @type {unknown} */ (instance.exports));
+    exports._initialize?.();
+  } catch (error) {
+    throw wasmError('of the engine', error);
+  }
+  const version = exports.tansy_abi_version?.();
+  if (version !== ABI_VERSION)
+    throw new TansyError('TANSY_WASM', `The WebAssembly module speaks interface version ${version}, this package ${ABI_VERSION}; take both from the same release.`);
+  return exports;
+}
+
+/**
+ * A memory of exactly so many pages, which never grows.
+ * @param {number} nPages
+ * @param {boolean} shared
+ * @returns {WebAssembly.Memory}
+ */
+export function exactMemory(nPages, shared) {
+  try {
+    return new WebAssembly.Memory({ initial: nPages, maximum: nPages, shared });
+  } catch (error) {
+    throw new TansyError(
+      'TANSY_NO_MEMORY',
+      `The engine's memory of ${nPages * 65536} bytes could not be allocated; use a smaller memoryBudget or contextSize, or close other pages.`,
+      { bytesNeeded: nPages * 65536 },
+      error,
+    );
+  }
+}

@@ -1,0 +1,129 @@
+/**
+ * tokenizer.js: text ↔ token ids with @huggingface/tokenizers, and text from ids that arrive one at a time.
+ */
+import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
+
+import { TansyError } from './errors.js';
+
+/** What an unfinished UTF-8 sequence decodes to. */
+const REPLACEMENT = '\ufffd';
+/** A character takes at most 4 byte tokens; after twice that a trailing U+FFFD is no unfinished character. */
+const MAX_HELD_TOKENS = 8;
+/** Tokens of the prompt that precede the first generated one when it is decoded: its leading space depends on them. */
+const CONTEXT_TOKENS = 4;
+
+export class Tokenizer {
+  #inner;
+  #vocab;
+
+  /**
+   * @param {string} tokenizerJson
+   * @param {string | undefined} configJson tokenizer_config.json
+   * @param {number} vocab rows of the embedding
+   */
+  constructor(tokenizerJson, configJson, vocab) {
+    this.#vocab = vocab;
+    try {
+      this.config = configJson === undefined ? {} : /** @type {Record<string, any>} */ (JSON.parse(configJson));
+      this.#inner = new HuggingFaceTokenizer(JSON.parse(tokenizerJson), this.config);
+    } catch (error) {
+      throw new TansyError(
+        'TANSY_TOKENIZER',
+        `The model's tokenizer.json cannot be used: ${error instanceof Error ? error.message : String(error)}. Pass token ids instead of text.`,
+        {},
+        error,
+      );
+    }
+  }
+
+  /**
+   * @param {string} text
+   * @param {boolean} special run the post-processor (BOS and the like)
+   * @returns {number[]}
+   */
+  encode(text, special) {
+    if (text === '' && !special) return [];
+    /** @type {{ids: number[]}} */
+    const { ids } = this.#inner.encode(text, { add_special_tokens: special });
+    const bad = ids.find((id) => !(id >= 0 && id < this.#vocab));
+    if (bad !== undefined)
+      throw new TansyError('TANSY_TOKENIZER', `The tokenizer gives id ${bad}, but the model has only ${this.#vocab} tokens; it belongs to another model.`);
+    return ids;
+  }
+
+  /**
+   * @param {readonly number[]} ids
+   * @param {boolean} skipSpecial leave out special tokens such as BOS
+   * @returns {string}
+   */
+  decode(ids, skipSpecial) {
+    if (ids.length === 0) return '';
+    return this.#inner.decode([...ids], { skip_special_tokens: skipSpecial, clean_up_tokenization_spaces: false });
+  }
+
+  /** @param {string} token */
+  idOf(token) {
+    return this.#inner.token_to_id(token);
+  }
+
+  /** @param {number} id */
+  tokenOf(id) {
+    return this.#inner.id_to_token(id);
+  }
+}
+
+/**
+ * Ids in, text out, as early as it is certain: the text of the last few ids is decoded with and without the new ones, and
+ * the difference is passed on unless it ends in an unfinished character.
+ */
+export class TextStream {
+  #tokenizer;
+  /** @type {number[]} ids whose text is out, then held ones */
+  #ids;
+  #nOut;
+
+  /**
+   * @param {Tokenizer} tokenizer
+   * @param {readonly number[]} before ids that precede; their text is not repeated
+   */
+  constructor(tokenizer, before) {
+    this.#tokenizer = tokenizer;
+    this.#ids = before.slice(-CONTEXT_TOKENS);
+    this.#nOut = this.#ids.length;
+  }
+
+  /**
+   * @param {number} id
+   * @returns {string}
+   */
+  push(id) {
+    this.#ids.push(id);
+    return this.#take(this.#ids.length - this.#nOut >= MAX_HELD_TOKENS);
+  }
+
+  /** @returns {string} what is still held, finished or not */
+  flush() {
+    return this.#take(true);
+  }
+
+  /** @param {boolean} force */
+  #take(force) {
+    const before = this.#tokenizer.decode(this.#ids.slice(0, this.#nOut), true);
+    const after = this.#tokenizer.decode(this.#ids, true);
+    if (!force && (after.endsWith(REPLACEMENT) || after.length <= before.length)) return '';
+    const text = after.startsWith(before) ? after.slice(before.length) : after.slice(commonLength(before, after));
+    this.#ids = this.#ids.slice(Math.max(0, Math.min(this.#nOut, this.#ids.length - CONTEXT_TOKENS)));
+    this.#nOut = this.#ids.length;
+    return text;
+  }
+}
+
+/**
+ * @param {string} a
+ * @param {string} b
+ */
+function commonLength(a, b) {
+  let n = 0;
+  while (n < a.length && a[n] === b[n]) n++;
+  return n;
+}

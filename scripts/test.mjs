@@ -1,0 +1,59 @@
+// npm test: installs what is missing, builds everything and runs every test: the C tests natively, under sanitizers and inside
+// wasm (CTest), then the JavaScript and browser tests (node --test). Fails if any of them fails.
+//
+//   npm test -- --quick     native C tests and JavaScript tests only
+//   npm test -- FILE...     these JavaScript test files only
+import { existsSync, readdirSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { buildPreset, ensureDist } from './lib/dist.mjs';
+import { ensureNodeModules } from './lib/node_modules.mjs';
+import { ensureSystemPackages } from './lib/system_packages.mjs';
+import { root, run, runMain, say } from './lib/tools.mjs';
+
+const started = Date.now();
+const seconds = () => `${((Date.now() - started) / 1000).toFixed(0)} s`;
+
+/** @param {string} preset */
+function runCTest(preset) {
+  say(`C tests, ${preset} (${seconds()})`);
+  return run('ctest', ['--preset', preset, '-j', String(availableParallelism()), '--no-tests=error', '--progress']) === 0;
+}
+
+function testFiles() {
+  return ['js', 'browser', 'package'].flatMap((name) => {
+    const dir = join(root, 'tests', name);
+    const files = existsSync(dir) ? readdirSync(dir) : [];
+    return files.filter((file) => /\.test\.m?js$/.test(file)).sort().map((file) => join('tests', name, file));
+  });
+}
+
+await runMain(async () => {
+  const { values, positionals } = parseArgs({ options: { quick: { type: 'boolean', default: false } }, allowPositionals: true });
+  ensureSystemPackages();
+  ensureNodeModules();
+  ensureNodeModules(join(root, 'tests', 'current-node'));
+
+  say(`building (${seconds()})`);
+  await ensureDist({ toolchain: 'system' });
+  buildPreset('native');
+  buildPreset('emscripten');
+
+  const failed = [];
+  if (!positionals.length) {
+    for (const preset of values.quick ? ['native'] : ['native', 'asan', 'wasi', 'wasi-relaxed']) {
+      buildPreset(preset);
+      if (!runCTest(preset)) failed.push(`C tests (${preset})`);
+    }
+  }
+
+  const files = positionals.length ? positionals : testFiles();
+  say(`JavaScript tests (${seconds()})`);
+  const args = ['--test', '--test-reporter=spec', `--test-concurrency=${availableParallelism()}`, ...files];
+  if (run(process.execPath, args, { stdout: 'inherit' }) !== 0) failed.push('JavaScript tests');
+
+  // when all is well, the test runner's own summary is the last word
+  if (failed.length) say(`\nFAILED: ${failed.join(', ')} (${seconds()})`);
+  return failed.length ? 1 : 0;
+});

@@ -1,0 +1,29 @@
+/* fit.h: frequency tables for given symbol counts, by exact cost. Compressor only. */
+#ifndef TANSY_CODEC_FIT_H
+#define TANSY_CODEC_FIT_H
+
+#include <stdint.h>
+
+#include "codec/codec.h"
+
+/* A table as it is stored: runs in slot order. */
+struct tansy_runs {
+  uint32_t n_runs;
+  uint8_t symbol[TANSY_N_SYMBOLS];
+  uint8_t freq[TANSY_N_SYMBOLS];
+  uint8_t commonest; /* symbol */
+};
+
+/* bits for one weight of each symbol; symbols without a run cost an escape */
+struct tansy_costs {
+  double bits[TANSY_N_SYMBOLS];
+};
+
+/* counts [16] of symbols; escape_bits: what an escape costs in the side list. Without arranging, the frequencies are the
+ * best ones if runs could lie anywhere: a lower bound, and quick. */
+void tansy_fit_table(const double *counts, double escape_bits, int arrange, struct tansy_runs *runs, struct tansy_costs *costs);
+
+/* log2 of a positive number: our own, so that every build of the compressor makes the same choices */
+double tansy_log2(double x);
+
+#endif

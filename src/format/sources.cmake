@@ -1,0 +1,10 @@
+set(TANSY_FORMAT_PACK_SOURCES
+  src/format/blocks.c
+  src/format/json.c
+  src/format/safetensors.c
+)
+set(TANSY_FORMAT_SOURCES
+  src/format/checksum.c
+  src/format/container.c
+  src/format/vector.c
+)

@@ -1,0 +1,286 @@
+/* ans_simd.h: the vector decoder: 16 states of a set in two registers, 16 weights at a time. codec/CODEC.md, "rANS".
+ *
+ * The including file defines ANS_SWIZZLE (indices are < 16 or >= 128, so that the relaxed one agrees everywhere) and
+ * ANS_DOT (sums of neighbours of i8 times 7-bit values, in 16 bits).
+ *
+ * Two forms of the update x = freq * hi + off, off = slot - start:
+ *   products  16-bit multiplications of even and of odd lanes.
+ *   dot       pairs (hi - 128, off') * (freq, 1), which needs freq < 128. Writing 128 * freq as 256 * ceil(freq / 2) less
+ *             128 for odd frequencies, x = dot + 256 * ceil(freq / 2) with off' = off - 128 * (freq & 1), which fits i8. `half` and
+ *             `start_odd` of the table hold these corrections, and hi is kept less 128.
+ *
+ * A row of a step is a *slot* of the loop; slot n belongs to set n mod 4. The work on a slot is a chain of some 35 cycles, more
+ * instructions than a processor keeps waiting, so it is spread over three turns of the loop (software pipelining):
+ *   look     slot n      lo -> run -> value; freq, off
+ *   update   slot n - 1  freq, off, hi -> x
+ *   refill   slot n - 2  x -> lo, hi, with bytes of the stream for the lanes whose hi became 0
+ * lo is wanted again by `look` of slot n + 2 and hi by `update` of that slot.
+ *
+ * Whatever the bytes say, nothing is read beyond the codes' end plus TANSY_STREAM_SLACK: the pointer is held back every other
+ * slot, and a slot takes at most 16 bytes. */
+#ifndef TANSY_KERNELS_ANS_SIMD_H
+#define TANSY_KERNELS_ANS_SIMD_H
+
+#include "codec/tile.h"
+#include "kernels/kernels_internal.h"
+#include "kernels/simd.h"
+
+#define ANS_INLINE static inline __attribute__((always_inline))
+
+/* Which code byte a lane takes, from the mask of lanes that need one: the sum of a vector for lanes 0..7 and one for lanes
+ * 8..15. A lane takes the byte whose number is the count of set bits below it; others get >= 128, which swizzles to 0.
+ * The first vector also carries the count of lanes 0..7 in lanes 8..15. */
+#define ANS_BIT(m, i) ((m) >> (i) & 1)
+#define ANS_RANK(m, i)                                                                                              \
+  ((i > 0 ? ANS_BIT(m, 0) : 0) + (i > 1 ? ANS_BIT(m, 1) : 0) + (i > 2 ? ANS_BIT(m, 2) : 0) + (i > 3 ? ANS_BIT(m, 3) : 0) + \
+   (i > 4 ? ANS_BIT(m, 4) : 0) + (i > 5 ? ANS_BIT(m, 5) : 0) + (i > 6 ? ANS_BIT(m, 6) : 0) + (i > 7 ? ANS_BIT(m, 7) : 0))
+#define ANS_LANE(m, i) (ANS_BIT(m, i) ? ANS_RANK(m, i) : 0x80)
+#define ANS_LANES(m) \
+  ANS_LANE(m, 0), ANS_LANE(m, 1), ANS_LANE(m, 2), ANS_LANE(m, 3), ANS_LANE(m, 4), ANS_LANE(m, 5), ANS_LANE(m, 6), ANS_LANE(m, 7)
+#define ANS_COUNTS(m) \
+  ANS_RANK(m, 8), ANS_RANK(m, 8), ANS_RANK(m, 8), ANS_RANK(m, 8), ANS_RANK(m, 8), ANS_RANK(m, 8), ANS_RANK(m, 8), ANS_RANK(m, 8)
+#define ANS_LOW(m) {ANS_LANES(m), ANS_COUNTS(m)}
+#define ANS_HIGH(m) {0, 0, 0, 0, 0, 0, 0, 0, ANS_LANES(m)}
+#define ANS_4(row, m) row(m), row((m) + 1), row((m) + 2), row((m) + 3)
+#define ANS_16(row, m) ANS_4(row, m), ANS_4(row, (m) + 4), ANS_4(row, (m) + 8), ANS_4(row, (m) + 12)
+#define ANS_64(row, m) ANS_16(row, m), ANS_16(row, (m) + 16), ANS_16(row, (m) + 32), ANS_16(row, (m) + 48)
+#define ANS_256(row) {ANS_64(row, 0), ANS_64(row, 64), ANS_64(row, 128), ANS_64(row, 192)}
+_Alignas(16) static const uint8_t ans_take_low[256][16] = ANS_256(ANS_LOW);
+_Alignas(16) static const uint8_t ans_take_high[256][16] = ANS_256(ANS_HIGH);
+
+/* Constants come from memory through a pointer the compiler cannot see through: V8 would otherwise build each of them anew,
+ * from general registers, in every turn of the loop. */
+enum { ANS_FIFTEEN, ANS_ONE, ANS_SPLIT, ANS_EMPTY, ANS_EVEN, ANS_N_CONSTANTS };
+#define ANS_SAME(x) {x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}
+_Alignas(16) static const uint8_t ans_constants[ANS_N_CONSTANTS][16] = {
+    ANS_SAME(15), ANS_SAME(1), {0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15}, ANS_SAME(0x80),
+    {255, 0, 255, 0, 255, 0, 255, 0, 255, 0, 255, 0, 255, 0, 255, 0}};
+
+struct ans_constants {
+  v128_t fifteen, one, split, empty, even;
+};
+ANS_INLINE struct ans_constants ans_get_constants(int by_dot) {
+  const uint8_t(*c)[16] = ans_constants;
+  __asm__("" : "+r"(c));
+  return (struct ans_constants){wasm_v128_load(c[ANS_FIFTEEN]), wasm_v128_load(c[ANS_ONE]), wasm_v128_load(c[ANS_SPLIT]),
+                                by_dot ? wasm_v128_load(c[ANS_EMPTY]) : wasm_i8x16_splat(0), wasm_v128_load(c[ANS_EVEN])};
+}
+
+struct ans_vectors {
+  v128_t first, last, start, freq, half, value;
+};
+/* value: what a symbol contributes to a weight in INT8 layout */
+ANS_INLINE struct ans_vectors ans_get_table(const struct tansy_freq_table *t, uint32_t raw_bits, int by_dot) {
+  struct ans_vectors v;
+  v.first = wasm_v128_load(t->first);
+  v.last = wasm_v128_load(t->last);
+  v.start = wasm_v128_load(by_dot ? t->start_odd : t->start);
+  v.freq = wasm_v128_load(t->freq);
+  v.half = wasm_v128_load(t->half);
+  v.value = wasm_i16x8_shl(wasm_v128_load(t->value), raw_bits);
+  if (raw_bits == TANSY_MAX_RAW_BITS) v.value = wasm_v128_xor(v.value, wasm_i8x16_splat(-128));
+  return v;
+}
+
+/* between look and update */
+struct ans_found {
+  v128_t freq, off, half; /* half: dot form only */
+};
+/* between update and refill; hi less 128 in dot form */
+struct ans_updated {
+  v128_t lo, hi, empty;
+  uint32_t mask; /* of lanes whose hi is 0 */
+};
+
+ANS_INLINE v128_t ans_look(v128_t lo, const struct ans_vectors *t, const struct ans_constants *k, struct ans_found *found) {
+  v128_t bucket = wasm_v128_and(wasm_u16x8_shr(lo, 4), k->fifteen);
+  /* slots of a bucket have the same sign, so a signed comparison serves */
+  v128_t run = wasm_i8x16_sub(ANS_SWIZZLE(t->first, bucket), wasm_i8x16_gt(lo, ANS_SWIZZLE(t->last, bucket)));
+  found->freq = ANS_SWIZZLE(t->freq, run);
+  found->off = wasm_i8x16_sub(lo, ANS_SWIZZLE(t->start, run));
+  found->half = ANS_SWIZZLE(t->half, run);
+  return ANS_SWIZZLE(t->value, run);
+}
+
+ANS_INLINE void ans_update(const struct ans_found *f, v128_t hi, const struct ans_constants *k, int by_dot, struct ans_updated *u) {
+  if (by_dot) {
+    v128_t x0 = ANS_DOT(wasm_i8x16_shuffle(hi, f->off, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23),
+                        wasm_i8x16_shuffle(f->freq, k->one, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23));
+    v128_t x1 = ANS_DOT(wasm_i8x16_shuffle(hi, f->off, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31),
+                        wasm_i8x16_shuffle(f->freq, k->one, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31));
+    x0 = ANS_SWIZZLE(x0, k->split);
+    x1 = ANS_SWIZZLE(x1, k->split);
+    u->lo = wasm_i64x2_shuffle(x0, x1, 0, 2);
+    u->hi = wasm_i8x16_add(wasm_i64x2_shuffle(x0, x1, 1, 3), f->half);
+  } else {
+    v128_t even = wasm_i16x8_add(wasm_i16x8_mul(wasm_v128_and(f->freq, k->even), wasm_v128_and(hi, k->even)), wasm_v128_and(f->off, k->even));
+    v128_t odd = wasm_i16x8_add(wasm_i16x8_mul(wasm_u16x8_shr(f->freq, 8), wasm_u16x8_shr(hi, 8)), wasm_u16x8_shr(f->off, 8));
+    u->lo = wasm_v128_or(wasm_v128_and(even, k->even), wasm_i16x8_shl(odd, 8));
+    u->hi = wasm_v128_or(wasm_u16x8_shr(even, 8), wasm_v128_andnot(odd, k->even));
+  }
+  u->empty = wasm_i8x16_eq(u->hi, k->empty);
+  u->mask = wasm_i8x16_bitmask(u->empty);
+}
+
+/* lanes with nothing in hi: lo moves up, a byte of the stream (stored less lo) comes in */
+ANS_INLINE void ans_refill(const struct ans_updated *u, const uint8_t **at, v128_t *lo, v128_t *hi) {
+  v128_t take = wasm_i8x16_add(wasm_v128_load(ans_take_low[u->mask & 255]), wasm_v128_load(ans_take_high[u->mask >> 8]));
+  *lo = wasm_i8x16_add(u->lo, ANS_SWIZZLE(wasm_v128_load(*at), take));
+  *hi = wasm_i8x16_add(u->hi, wasm_v128_and(u->lo, u->empty));
+  *at += (uint32_t)__builtin_popcount(u->mask);
+}
+
+struct ans_reader {
+  /* the pipeline between two calls: of slot n - 1 and n - 2, and the states not in them, oldest first */
+  struct ans_found found;
+  struct ans_updated updated;
+  v128_t lo[2], hi[3];
+  const uint8_t *at, *codes_end;
+  v128_t ahead[2]; /* values of the tile's first two slots */
+  uint32_t n_ahead;
+  int by_dot, one_set;
+};
+
+/* by_dot: the dot form, for four sets and frequencies < 128 */
+ANS_INLINE void ans_open(struct ans_reader *r, const struct tansy_coded *c, const struct tansy_tile *tile, int by_dot) {
+  r->at = tile->codes;
+  r->codes_end = tile->codes_end;
+  r->one_set = c->n_sets == 1;
+  r->by_dot = by_dot && !r->one_set;
+  r->n_ahead = 0;
+  const v128_t zero = wasm_i8x16_splat(0);
+  v128_t lo[4] = {zero, zero, zero, zero}, hi[4] = {zero, zero, zero, zero};
+  for (uint32_t s = 0; s < c->n_sets; s++) {
+    lo[s] = wasm_v128_load(tile->states + TANSY_SET_NBYTES * s);
+    hi[s] = wasm_v128_load(tile->states + TANSY_SET_NBYTES * s + TANSY_LANES);
+    if (r->by_dot) hi[s] = wasm_v128_xor(hi[s], wasm_i8x16_splat(-128));
+  }
+  r->lo[0] = lo[0];
+  r->hi[0] = hi[0];
+  if (r->one_set) return;
+  /* fill the pipeline: slot 0 to its refill, slot 1 to its update */
+  const struct ans_constants k = ans_get_constants(r->by_dot);
+  const struct ans_vectors t =
+      ans_get_table(tansy_step_table(c, tile->row_begin / TANSY_GROUP_N_ROWS, 0), c->shape.raw_bits, r->by_dot);
+  struct ans_found found;
+  r->ahead[0] = ans_look(lo[0], &t, &k, &found);
+  r->ahead[1] = ans_look(lo[1], &t, &k, &r->found);
+  if (r->by_dot) ans_update(&found, hi[0], &k, 1, &r->updated);
+  else ans_update(&found, hi[0], &k, 0, &r->updated);
+  r->lo[0] = lo[2], r->lo[1] = lo[3];
+  r->hi[0] = hi[1], r->hi[1] = hi[2], r->hi[2] = hi[3];
+  r->n_ahead = 2;
+}
+
+/* first step from `step` on, up to `end`, that uses another table */
+static inline uint32_t ans_span_end(const struct tansy_coded *c, uint32_t step, uint32_t end) {
+  if (!c->step_class) return end;
+  uint32_t s = step + 1;
+  while (s < end && tansy_nibble(c->step_class, s) == tansy_nibble(c->step_class, step)) s++;
+  return s;
+}
+
+/* steps [begin, end) of a group: symbols' contributions in INT8 layout; four sets */
+ANS_INLINE void ans_read_symbols(struct ans_reader *r, const struct tansy_coded *c, uint32_t group, uint32_t begin, uint32_t end,
+                                 uint8_t *out, int by_dot) {
+  const struct ans_constants k = ans_get_constants(by_dot);
+  const uint8_t *at = r->at, *codes_end = r->codes_end;
+  struct ans_found found = r->found;
+  struct ans_updated updated = r->updated;
+  v128_t lo0 = r->lo[0], lo1 = r->lo[1], hi0 = r->hi[0], hi1 = r->hi[1], hi2 = r->hi[2];
+  uint32_t n_ahead = r->n_ahead;
+  r->n_ahead = 0;
+  for (uint32_t i = 0; i < n_ahead; i++) wasm_v128_store(out + 16 * i, r->ahead[i]);
+  for (uint32_t step = begin; step < end;) {
+    const uint32_t span_end = ans_span_end(c, step, end);
+    const struct ans_vectors t = ans_get_table(tansy_step_table(c, group, step), c->shape.raw_bits, by_dot);
+    uint8_t *o = out + TANSY_INT8_BLOCK_NBYTES * (step - begin) + 16 * n_ahead;
+    for (const uint8_t *o_end = out + TANSY_INT8_BLOCK_NBYTES * (span_end - begin); o != o_end; o += 32) {
+      v128_t lo2, lo3, hi3, hi4;
+      at = at < codes_end ? at : codes_end;
+      ans_refill(&updated, &at, &lo2, &hi3);
+      ans_update(&found, hi0, &k, by_dot, &updated);
+      wasm_v128_store(o, ans_look(lo0, &t, &k, &found));
+      ans_refill(&updated, &at, &lo3, &hi4);
+      ans_update(&found, hi1, &k, by_dot, &updated);
+      wasm_v128_store(o + 16, ans_look(lo1, &t, &k, &found));
+      lo0 = lo2, lo1 = lo3;
+      hi0 = hi2, hi1 = hi3, hi2 = hi4;
+    }
+    step = span_end;
+    n_ahead = 0;
+  }
+  r->at = at;
+  r->found = found;
+  r->updated = updated;
+  r->lo[0] = lo0, r->lo[1] = lo1;
+  r->hi[0] = hi0, r->hi[1] = hi1, r->hi[2] = hi2;
+}
+
+/* the same for a tile with one set: small matrices, not worth a pipeline */
+ANS_INLINE void ans_read_symbols_one_set(struct ans_reader *r, const struct tansy_coded *c, uint32_t group, uint32_t begin,
+                                         uint32_t end, uint8_t *out) {
+  const struct ans_constants k = ans_get_constants(0);
+  v128_t lo = r->lo[0], hi = r->hi[0];
+  for (uint32_t step = begin; step < end; step++) {
+    const struct ans_vectors t = ans_get_table(tansy_step_table(c, group, step), c->shape.raw_bits, 0);
+    for (int row = 0; row < TANSY_GROUP_N_ROWS; row++, out += 16) {
+      struct ans_found found;
+      struct ans_updated updated;
+      r->at = r->at < r->codes_end ? r->at : r->codes_end;
+      wasm_v128_store(out, ans_look(lo, &t, &k, &found));
+      ans_update(&found, hi, &k, 0, &updated);
+      ans_refill(&updated, &r->at, &lo, &hi);
+    }
+  }
+  r->lo[0] = lo, r->hi[0] = hi;
+}
+
+/* raw bits of a step, or-ed into four rows; group_raw: of the group. Layout: codec/tile.h */
+ANS_INLINE void ans_merge_raw(v128_t w[4], const uint8_t *group_raw, uint32_t step, uint32_t n_steps, uint32_t raw_bits) {
+  if (raw_bits == 4) {
+    const v128_t low = wasm_i8x16_splat(15);
+    v128_t r01 = wasm_v128_load(group_raw + 32 * step), r23 = wasm_v128_load(group_raw + 32 * step + 16);
+    w[0] = wasm_v128_or(w[0], wasm_v128_and(r01, low));
+    w[1] = wasm_v128_or(w[1], wasm_v128_and(wasm_u16x8_shr(r01, 4), low));
+    w[2] = wasm_v128_or(w[2], wasm_v128_and(r23, low));
+    w[3] = wasm_v128_or(w[3], wasm_v128_and(wasm_u16x8_shr(r23, 4), low));
+    return;
+  }
+  if (raw_bits >= 2) {
+    const v128_t two = wasm_i8x16_splat(3);
+    v128_t r = wasm_v128_load(group_raw + 16 * step);
+    w[0] = wasm_v128_or(w[0], wasm_v128_and(r, two));
+    w[1] = wasm_v128_or(w[1], wasm_v128_and(wasm_u16x8_shr(r, 2), two));
+    w[2] = wasm_v128_or(w[2], wasm_v128_and(wasm_u16x8_shr(r, 4), two));
+    w[3] = wasm_v128_or(w[3], wasm_v128_and(wasm_u16x8_shr(r, 6), two));
+  }
+  if (raw_bits & 1) {
+    const uint8_t *high = raw_bits == 3 ? group_raw + 16 * n_steps : group_raw;
+    v128_t r = wasm_u16x8_shr(wasm_v128_load(high + 16 * (step / 2)), 4 * (step & 1));
+    if (raw_bits == 1) {
+      const v128_t one = wasm_i8x16_splat(1);
+      w[0] = wasm_v128_or(w[0], wasm_v128_and(r, one));
+      w[1] = wasm_v128_or(w[1], wasm_v128_and(wasm_u16x8_shr(r, 1), one));
+      w[2] = wasm_v128_or(w[2], wasm_v128_and(wasm_u16x8_shr(r, 2), one));
+      w[3] = wasm_v128_or(w[3], wasm_v128_and(wasm_u16x8_shr(r, 3), one));
+    } else {
+      const v128_t four = wasm_i8x16_splat(4);
+      w[0] = wasm_v128_or(w[0], wasm_v128_and(wasm_i16x8_shl(r, 2), four));
+      w[1] = wasm_v128_or(w[1], wasm_v128_and(wasm_i16x8_shl(r, 1), four));
+      w[2] = wasm_v128_or(w[2], wasm_v128_and(r, four));
+      w[3] = wasm_v128_or(w[3], wasm_v128_and(wasm_u16x8_shr(r, 1), four));
+    }
+  }
+}
+
+ANS_INLINE void ans_merge_raw_steps(const uint8_t *group_raw, uint32_t begin, uint32_t end, uint32_t n_steps, uint32_t raw_bits, uint8_t *out) {
+  for (uint32_t step = begin; step < end; step++, out += TANSY_INT8_BLOCK_NBYTES) {
+    v128_t w[4];
+    for (int row = 0; row < 4; row++) w[row] = wasm_v128_load(out + 16 * row);
+    ans_merge_raw(w, group_raw, step, n_steps, raw_bits);
+    for (int row = 0; row < 4; row++) wasm_v128_store(out + 16 * row, w[row]);
+  }
+}
+
+#endif

@@ -1,0 +1,166 @@
+/* dot_body.h: products with PACKED and INT8 weights in vectors, included by resident_{simd128,relaxed}.c after they defined
+ *   SUFFIX
+ *   act_v, load_act(q)          16 activations, prepared
+ *   dot16(u, x)                 16 weights (u < 128) times 16 activations -> 8 sums of 2, 16 bits each
+ *   dot32(u, x, sum)            the same as 4 sums of 4, added to sum
+ *
+ * A row's sum runs in 4 lanes of 32 bits. With small weights several steps fit 16 bits first: one product pair is at most
+ * 2 * (2^(4+r) - 1) * 127, so 8, 4, 2, 1 of them stay below 2^15 for r = 0..3; 4 is as
+ * much as pays (with 8, accumulators go to memory).
+ * Work is done for 4 rows and 1 or 2 tokens at a time, over runs of blocks in which no token's exponent changes. */
+#include "kernels/packed_simd.h"
+
+#include "kernels/resident_body.h"
+
+TANSY_INLINE void load4(const uint8_t *block, uint32_t raw_bits, int is_packed, v128_t u[4]) {
+  if (is_packed) {
+    tansy_unpack4(block, raw_bits, u);
+  } else {
+    for (int k = 0; k < 4; k++) u[k] = wasm_v128_load(block + 16 * k);
+  }
+}
+
+/* n_steps steps of 4 rows by n_tokens, added to sums [4 * n_tokens]; everything but n_steps is a constant */
+TANSY_INLINE void dot_steps(const uint8_t *w, const int8_t *const *q, uint32_t n_steps, uint32_t raw_bits, int is_packed, uint32_t n_tokens,
+                            v128_t *sums) {
+  const uint32_t block_nbytes = is_packed ? 32 + 8 * raw_bits : 64, a_run = raw_bits ? 8u >> raw_bits : 4;
+  const int8_t *q0 = q[0], *q1 = q[n_tokens - 1];
+  uint32_t s = 0;
+  if (a_run > 1) {
+    for (; s + a_run <= n_steps; s += a_run) {
+      v128_t partial[8], u[4];
+      load4(w, raw_bits, is_packed, u);
+      w += block_nbytes;
+      act_v x0 = load_act(q0), x1 = load_act(q1);
+      for (int k = 0; k < 4; k++) partial[k] = dot16(u[k], x0);
+      if (n_tokens == 2)
+        for (int k = 0; k < 4; k++) partial[4 + k] = dot16(u[k], x1);
+#pragma GCC unroll 4
+      for (uint32_t i = 1; i < a_run; i++) {
+        load4(w, raw_bits, is_packed, u);
+        w += block_nbytes;
+        x0 = load_act(q0 + 16 * i);
+        for (int k = 0; k < 4; k++) partial[k] = wasm_i16x8_add(partial[k], dot16(u[k], x0));
+        if (n_tokens == 2) {
+          x1 = load_act(q1 + 16 * i);
+          for (int k = 0; k < 4; k++) partial[4 + k] = wasm_i16x8_add(partial[4 + k], dot16(u[k], x1));
+        }
+      }
+      for (uint32_t k = 0; k < 4 * n_tokens; k++) sums[k] = wasm_i32x4_add(sums[k], wasm_i32x4_extadd_pairwise_i16x8(partial[k]));
+      q0 += 16 * a_run;
+      q1 += 16 * a_run;
+    }
+  }
+  for (; s < n_steps; s++) {
+    v128_t u[4];
+    load4(w, raw_bits, is_packed, u);
+    w += block_nbytes;
+    act_v x0 = load_act(q0);
+    for (int k = 0; k < 4; k++) sums[k] = dot32(u[k], x0, sums[k]);
+    if (n_tokens == 2) {
+      act_v x1 = load_act(q1);
+      for (int k = 0; k < 4; k++) sums[4 + k] = dot32(u[k], x1, sums[4 + k]);
+    }
+    q0 += 16;
+    q1 += 16;
+  }
+}
+
+/* four vectors -> the sum of the lanes of each */
+TANSY_INLINE v128_t sum_lanes(const v128_t v[4]) {
+  v128_t a = wasm_i32x4_add(wasm_i32x4_shuffle(v[0], v[1], 0, 4, 1, 5), wasm_i32x4_shuffle(v[0], v[1], 2, 6, 3, 7));
+  v128_t b = wasm_i32x4_add(wasm_i32x4_shuffle(v[2], v[3], 0, 4, 1, 5), wasm_i32x4_shuffle(v[2], v[3], 2, 6, 3, 7));
+  return wasm_i32x4_add(wasm_i64x2_shuffle(a, b, 0, 2), wasm_i64x2_shuffle(a, b, 1, 3));
+}
+
+TANSY_INLINE void store_rows(v128_t rows, uint32_t n_rows, int32_t *acc) {
+  if (n_rows == 4) {
+    wasm_v128_store(acc, rows);
+    return;
+  }
+  int32_t lanes[4];
+  wasm_v128_store(lanes, rows);
+  for (uint32_t k = 0; k < n_rows; k++) acc[k] = lanes[k];
+}
+
+/* tokens t .. t + n_tokens - 1; constants as in dot_steps */
+TANSY_INLINE void dot_tokens(const uint8_t *w, uint32_t raw_bits, int is_packed, const struct tansy_act *act, uint32_t t, uint32_t n_tokens,
+                             uint32_t n_rows, int32_t *acc, size_t acc_stride) {
+  const uint32_t n_steps = act->n_cols_padded / TANSY_LANES, block_nbytes = is_packed ? 32 + 8 * raw_bits : 64;
+  const uint8_t *shift0 = act->shift + (size_t)t * act->n_blocks, *shift1 = shift0 + (n_tokens - 1) * (size_t)act->n_blocks;
+  const int8_t *q0 = act->q + (size_t)t * act->n_cols_padded, *q1 = q0 + (n_tokens - 1) * (size_t)act->n_cols_padded;
+  v128_t totals[8], sums[8];
+  for (uint32_t k = 0; k < 4 * n_tokens; k++) totals[k] = wasm_i32x4_splat(0);
+  for (uint32_t b = 0; b < act->n_blocks;) {
+    const uint32_t begin = b++;
+    while (b < act->n_blocks && shift0[b] == shift0[begin] && (n_tokens == 1 || shift1[b] == shift1[begin])) b++;
+    const uint32_t first = begin * (TANSY_ACT_BLOCK / TANSY_LANES), end = b * (TANSY_ACT_BLOCK / TANSY_LANES);
+    const int8_t *q[2] = {q0 + (size_t)first * TANSY_LANES, q1 + (size_t)first * TANSY_LANES};
+    for (uint32_t k = 0; k < 4 * n_tokens; k++) sums[k] = wasm_i32x4_splat(0);
+    dot_steps(w + (size_t)first * block_nbytes, q, (end < n_steps ? end : n_steps) - first, raw_bits, is_packed, n_tokens, sums);
+    for (uint32_t k = 0; k < 4; k++) totals[k] = wasm_i32x4_add(totals[k], wasm_i32x4_shl(sums[k], shift0[begin]));
+    if (n_tokens == 2)
+      for (uint32_t k = 4; k < 8; k++) totals[k] = wasm_i32x4_add(totals[k], wasm_i32x4_shl(sums[k], shift1[begin]));
+  }
+  const int32_t bias = 8 << raw_bits;
+  for (uint32_t i = 0; i < n_tokens; i++) {
+    /* modulo 2^32 */
+    const v128_t excess = wasm_i32x4_splat((int32_t)((uint32_t)bias * (uint32_t)act->sum[t + i]));
+    store_rows(wasm_i32x4_sub(sum_lanes(totals + 4 * i), excess), n_rows, acc + (t + i) * acc_stride);
+  }
+}
+
+/* one function a (raw_bits, form, tokens): the compiler keeps the sums of each in registers */
+typedef void dot_fn(const uint8_t *w, const struct tansy_act *act, uint32_t t, uint32_t n_rows, int32_t *acc, size_t acc_stride);
+#define DOT_FN(r, p, n)                                                                                                                    \
+  static __attribute__((noinline)) void dot_r##r##_p##p##_n##n(const uint8_t *w, const struct tansy_act *act, uint32_t t, uint32_t n_rows, \
+                                                               int32_t *acc, size_t acc_stride) {                                         \
+    dot_tokens(w, r, p, act, t, n, n_rows, acc, acc_stride);                                                                               \
+  }
+#define DOT_FNS(r) DOT_FN(r, 0, 1) DOT_FN(r, 0, 2) DOT_FN(r, 1, 1) DOT_FN(r, 1, 2)
+DOT_FNS(0) DOT_FNS(1) DOT_FNS(2) DOT_FNS(3)
+
+static inline dot_fn *dot_of(uint32_t raw_bits, int is_packed, uint32_t n_tokens) {
+#define OF(r) \
+  {{dot_r##r##_p0_n1, dot_r##r##_p0_n2}, { dot_r##r##_p1_n1, dot_r##r##_p1_n2 }}
+  static dot_fn *const table[4][2][2] = {OF(0), OF(1), OF(2), OF(3)};
+  return table[raw_bits][is_packed][n_tokens - 1];
+}
+
+static inline void dot_all(const uint8_t *w, uint32_t raw_bits, int is_packed, const struct tansy_act *act, uint32_t n_rows, int32_t *acc,
+                           size_t acc_stride) {
+  uint32_t t = 0;
+  dot_fn *two = dot_of(raw_bits, is_packed, 2);
+  for (; t + 2 <= act->n_tokens; t += 2) two(w, act, t, n_rows, acc, acc_stride);
+  if (t < act->n_tokens) dot_of(raw_bits, is_packed, 1)(w, act, t, n_rows, acc, acc_stride);
+}
+
+void PASTE(tansy_dot_group_, SUFFIX)(const uint8_t *w, uint32_t raw_bits, const struct tansy_act *act, uint32_t n_rows, int32_t *acc,
+                                     size_t acc_stride) {
+  if (raw_bits >= TANSY_MAX_RAW_BITS)
+    tansy_dot_group_wide_simd128(w, act, n_rows, acc, acc_stride);
+  else
+    dot_all(w, raw_bits, 0, act, n_rows, acc, acc_stride);
+}
+
+void PASTE(tansy_matmul_packed_, SUFFIX)(const struct tansy_matrix *w, const struct tansy_act *act, uint32_t tile_begin, uint32_t tile_end,
+                                         int32_t *acc, size_t acc_stride, void *scratch) {
+  const uint32_t raw_bits = w->coded.shape.raw_bits, n_steps = w->coded.n_cols_padded / TANSY_LANES;
+  if (raw_bits >= TANSY_MAX_RAW_BITS) { /* the same bytes */
+    PASTE(tansy_matmul_int8_, SUFFIX)(w, act, tile_begin, tile_end, acc, acc_stride, scratch);
+    return;
+  }
+  const size_t group_nbytes = (size_t)n_steps * tansy_packed_block_nbytes(raw_bits);
+  const struct group_range r = groups_of_tiles(w, tile_begin, tile_end);
+  for (uint32_t g = r.begin; g < r.end; g++) {
+    const uint8_t *group = w->resident + g * group_nbytes;
+    int32_t *out = acc + 4 * (size_t)g;
+    if (act->n_tokens <= 2) {
+      dot_all(group, raw_bits, 1, act, rows_of_group(w, g), out, acc_stride);
+    } else {
+      tansy_unpack_group(group, raw_bits, n_steps, scratch);
+      dot_all(scratch, raw_bits, 0, act, rows_of_group(w, g), out, acc_stride);
+    }
+  }
+  for (uint32_t t = tile_begin; t < tile_end; t++) tansy_escapes_dot(&w->coded, t, act, acc, acc_stride);
+}

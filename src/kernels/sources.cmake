@@ -1,0 +1,20 @@
+# ans_* and expand_* belong to the codec: see src/codec/sources.cmake
+set(TANSY_KERNELS_SOURCES
+  src/kernels/kernels_ref.c
+  src/kernels/float.c
+  src/kernels/matmul_f32.c
+  src/kernels/attend_f32.c
+  src/kernels/attend_ref.c
+  src/kernels/quantize_ref.c
+  src/kernels/resident_ref.c
+)
+set(TANSY_KERNELS_SIMD128_SOURCES
+  src/kernels/kernels_simd128.c
+  src/kernels/attend_simd128.c
+  src/kernels/quantize_simd128.c
+  src/kernels/resident_simd128.c
+)
+set(TANSY_KERNELS_RELAXED_SOURCES
+  src/kernels/kernels_relaxed.c
+  src/kernels/resident_relaxed.c
+)

@@ -1,0 +1,11 @@
+set(TANSY_MODEL_SOURCES
+  src/model/config.c
+  src/model/forward.c
+  src/model/kvcache.c
+  src/model/loader.c
+  src/model/plan.c
+  src/model/probe.c
+  src/model/sampler.c
+  src/model/session.c
+  src/model/weights.c
+)

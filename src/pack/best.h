@@ -1,0 +1,52 @@
+/* best.h: the state of the best recipe, shared by its parts: best_measure.c (sensitivities and rates), best_layer.c (rounding
+ * a site and a layer), recipe_best.c (the order of things and the size). */
+#ifndef TANSY_PACK_BEST_H
+#define TANSY_PACK_BEST_H
+
+#include "pack/calibrate.h"
+#include "pack/fisher.h"
+#include "pack/job.h"
+#include "pack/rate.h"
+
+#define TANSY_BEST_DAMPING 0.01 /* of the mean diagonal of H; 0.001 to 0.05 are as good */
+#define TANSY_BEST_TARGET 0.6   /* share of the input's drift that targets make up for; 0.5 to 0.7 are as good */
+
+struct tansy_best {
+  struct tansy_job *job;
+  const struct tansy_checkpoint *checkpoint;
+  const struct tansy_config *config;
+  struct tansy_float_outer outer;   /* as in the checkpoint */
+  struct tansy_float_outer rounded; /* embedding (and head) as coded */
+  struct tansy_runner runner;
+  struct tansy_site_buffers buffers, rounded_buffers;
+  struct tansy_fisher fisher;
+  uint32_t n_units;
+  struct tansy_unit *units; /* matrices in file order; learned positions are none */
+  float *head_moment;       /* [H, H] lower triangle of E[h h^T] of the final norm's output, floats */
+  float *a, *c;             /* [n, n] of the widest site: E[x_q x_q^T], E[x_f x_q^T] */
+  float *effective;         /* [widest site] column scales of the site at hand */
+  /* one pass */
+  uint32_t n_windows;
+  float *x, *rounded_x;     /* [n_windows * window, H] hidden states of the float model and of the rounded one */
+  double log_c;
+  bool adapt;               /* steer c after every site, so that the size is met */
+  double spent;             /* bytes of coded matrices so far */
+  double allowed;           /* bytes for all coded matrices */
+  double work;              /* of progress, for the whole pass */
+};
+
+struct tansy_unit *tansy_best_unit(struct tansy_best *b, uint32_t role, uint32_t layer);
+
+/* lower triangle of what the embedding's rows cost: as look-up table, as head, or both */
+void tansy_best_embed_moment(const struct tansy_best *b, bool as_head, bool as_table, float *out);
+
+/* best_measure.c: fills fisher, units and head_moment */
+enum tansy_status tansy_best_measure(struct tansy_best *b, double work, struct tansy_failure *failure);
+
+/* best_layer.c. embed: the embedding (tied: the head too), into rounded.outer. layer: x and rounded_x move on one layer.
+ * head: an untied head. Each writes what belongs to it into the job's writer, in file order. */
+enum tansy_status tansy_best_embed(struct tansy_best *b, struct tansy_failure *failure);
+enum tansy_status tansy_best_layer(struct tansy_best *b, uint32_t layer, struct tansy_failure *failure);
+enum tansy_status tansy_best_final(struct tansy_best *b, struct tansy_failure *failure);
+
+#endif

@@ -1,0 +1,268 @@
+/* cmd_compress.c: tansy-pack compress: options, attachments, the recipe, the file, the report. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "pack/command.h"
+#include "pack/files.h"
+#include "pack/job.h"
+
+struct options {
+  const char *out, *recipe, *calibration, *progress, *size;
+  double bits, max_kl;
+  bool bits_given, kl_given, no_prune, dry_run, step_given;
+  struct tansy_paper_options paper;
+  uint32_t n_threads, window, calibration_tokens;
+  struct tansy_strings attach;
+};
+
+enum tansy_status tansy_job_add_matrix(struct tansy_job *job, const struct tansy_source *s, const int32_t *z, const struct tansy_rows *rows,
+                                       struct tansy_failure *failure) {
+  struct tansy_matrix_result *r = &job->results[job->n_results];
+  TANSY_TRY(tansy_writer_add_matrix(&job->writer, s->role, s->layer, s->n_rows, s->n_cols, z, rows, &r->stats, failure));
+  const struct tansy_coded_shape *shape = &job->writer.blobs[job->writer.n_blobs - 1].shape;
+  r->role = s->role;
+  r->layer = s->layer;
+  r->n_rows = s->n_rows;
+  r->n_cols = s->n_cols;
+  r->raw_bits = shape->raw_bits;
+  r->n_tables = shape->n_tables;
+  r->n_escapes = shape->n_escapes;
+  job->n_results++;
+  return TANSY_OK;
+}
+
+enum tansy_status tansy_job_add_vector(struct tansy_job *job, const struct tansy_source *s, struct tansy_failure *failure) {
+  float *values = malloc(s->n_cols * sizeof *values);
+  if (!values) return tansy_fail_memory(failure);
+  enum tansy_status status = tansy_checkpoint_read(job->checkpoint, s, 0, 1, values, failure);
+  if (status == TANSY_OK && (s->role == TANSY_ROLE_ROPE_INV_FREQ || s->role == TANSY_ROLE_ROPE_INV_FREQ_LOCAL)) {
+    /* angles grow with the position: a half's 11 bits would not do */
+    struct tansy_blob *b = tansy_writer_add(&job->writer, s->role, s->layer, TANSY_KIND_F32, 1, s->n_cols);
+    for (uint32_t i = 0; b && i < s->n_cols; i++) tansy_put_f32(&b->stored, values[i]);
+    if (!b || b->stored.failed) status = tansy_fail_memory(failure);
+  } else if (status == TANSY_OK) {
+    status = tansy_writer_add_vector(&job->writer, s->role, s->layer, values, s->n_cols, NULL, failure);
+  }
+  free(values);
+  return status;
+}
+
+void tansy_job_clear(struct tansy_job *job) {
+  for (uint32_t i = 0; i < job->writer.n_blobs; i++) tansy_buffer_free(&job->writer.blobs[i].stored);
+  job->writer.n_blobs = 0;
+  job->n_results = 0;
+}
+
+double tansy_job_allowed_nbytes(const struct tansy_job *job) {
+  if (job->target.kind == TANSY_TARGET_BITS) return job->target.value * (double)job->checkpoint->n_params / 8;
+  double attached = 0;
+  for (uint32_t i = 0; i < job->writer.n_attachments; i++) /* an attachment's record and shell entry are about 100 bytes */
+    attached += (double)job->writer.attachments[i].nbytes + 100;
+  return job->target.value - attached;
+}
+
+enum tansy_status tansy_job_nbytes(const struct tansy_job *job, double *nbytes, struct tansy_failure *failure) {
+  struct tansy_file_sizes sizes;
+  TANSY_TRY(tansy_writer_sizes(&job->writer, &sizes, failure));
+  *nbytes = (double)(sizes.tensor_nbytes + sizes.index_nbytes);
+  return TANSY_OK;
+}
+
+/* NAME=FILE or NAME=FILE:gzip,RAW_NBYTES */
+static enum tansy_status attach(struct tansy_writer *w, const char *spec, struct tansy_failure *failure) {
+  const char *equals = strchr(spec, '=');
+  struct tansy_attachment_file *a = &w->attachments[w->n_attachments];
+  size_t n = equals ? (size_t)(equals - spec) : 0;
+  if (n == 0 || n >= sizeof a->name) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--attach \"%s\" is not NAME=FILE", spec);
+  memcpy(a->name, spec, n);
+  a->name[n] = '\0';
+  char path[4096];
+  if (strlen(equals + 1) >= sizeof path) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--attach %s: the path is too long", a->name);
+  strcpy(path, equals + 1);
+  char *gzip = strstr(path, ":gzip,");
+  if (gzip) {
+    char *end;
+    a->encoding = 1;
+    a->raw_nbytes = strtoull(gzip + 6, &end, 10);
+    if (*end || end == gzip + 6) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--attach %s: :gzip, needs the size before compression", a->name);
+    *gzip = '\0';
+  }
+  struct tansy_file_text file;
+  TANSY_TRY(tansy_file_read(path, (size_t)1 << 30, &file, failure));
+  a->bytes = file.bytes;
+  a->nbytes = file.nbytes;
+  if (!a->encoding) a->raw_nbytes = file.nbytes;
+  w->n_attachments++;
+  return TANSY_OK;
+}
+
+static void report(const struct options *o, const struct tansy_job *job, const char *recipe, const struct tansy_file_sizes *sizes) {
+  struct tansy_out out = {.file = stdout};
+  double n = (double)job->checkpoint->n_params;
+  tansy_out_begin(&out, NULL, '{');
+  tansy_out_string(&out, "recipe", recipe);
+  if (!o->dry_run) tansy_out_string(&out, "file", o->out);
+  tansy_out_string(&out, "family", job->checkpoint->family);
+  tansy_out_uint(&out, "n_params", job->checkpoint->n_params);
+  tansy_out_uint(&out, "n_matrix_params", job->checkpoint->n_matrix_params);
+  tansy_out_uint(&out, "calibration_tokens", (uint64_t)job->calibration.n * job->calibration.window);
+  tansy_out_uint(&out, "file_bytes", sizes->file_nbytes);
+  tansy_out_uint(&out, "attachment_bytes", sizes->attachment_nbytes);
+  tansy_out_uint(&out, "tensor_bytes", sizes->tensor_nbytes);
+  tansy_out_uint(&out, "index_bytes", sizes->index_nbytes);
+  tansy_out_number(&out, "bits_per_weight", (double)(sizes->file_nbytes - sizes->attachment_nbytes) * 8 / n);
+  tansy_out_number(&out, "bits_per_weight_with_attachments", (double)sizes->file_nbytes * 8 / n);
+  tansy_out_number(&out, "seconds", tansy_seconds() - job->progress.started);
+  tansy_out_begin(&out, "tensors", '[');
+  for (uint32_t i = 0; i < job->n_results; i++) {
+    const struct tansy_matrix_result *r = &job->results[i];
+    double count = (double)r->n_rows * r->n_cols;
+    char name[96];
+    tansy_role_name(r->role, r->layer, name, sizeof name);
+    tansy_out_begin(&out, NULL, '{');
+    tansy_out_string(&out, "name", name);
+    tansy_out_begin(&out, "shape", '[');
+    tansy_out_uint(&out, NULL, r->n_rows);
+    tansy_out_uint(&out, NULL, r->n_cols);
+    tansy_out_end(&out, ']');
+    tansy_out_number(&out, "entropy", r->stats.entropy_bits);
+    tansy_out_number(&out, "bits_per_weight", (double)r->stats.nbytes * 8 / count);
+    tansy_out_number(&out, "zeros", (double)r->stats.n_zero / count);
+    if (r->loss > 0) tansy_out_number(&out, "expected_kl", r->loss);
+    tansy_out_uint(&out, "escapes", r->n_escapes);
+    tansy_out_uint(&out, "n_tables", r->n_tables);
+    tansy_out_uint(&out, "raw_bits", r->raw_bits);
+    tansy_out_end(&out, '}');
+  }
+  tansy_out_end(&out, ']');
+  tansy_out_end(&out, '}');
+}
+
+static enum tansy_status read_calibration(const struct options *o, struct tansy_job *job, struct tansy_failure *failure) {
+  const struct tansy_config *c = &job->checkpoint->config;
+  uint32_t window = o->window ? o->window : c->context < 512 ? c->context : 512;
+  if (window < 2 || window > c->context) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--window is 2 to the model's context of %u tokens", c->context);
+  int32_t *ids;
+  size_t n;
+  TANSY_TRY(tansy_ids_read(o->calibration, c->vocab, &ids, &n, failure));
+  enum tansy_status status = TANSY_OK;
+  if (n < window)
+    status = tansy_fail(failure, TANSY_ERR_CALIBRATION, "the calibration text has %zu tokens; it must fill at least one window of %u", n, window);
+  if (status == TANSY_OK) status = tansy_windows_cut(ids, n, window, o->calibration_tokens, &job->calibration, failure);
+  free(ids);
+  if (status == TANSY_OK && (uint64_t)job->calibration.n * window < 8192) {
+    char text[160];
+    snprintf(text, sizeof text, "only %u tokens of calibration text: expect a clearly worse model; 32768 or more are right", job->calibration.n * window);
+    tansy_progress_warn(&job->progress, text);
+  }
+  return status;
+}
+
+/* "123", "40MB", "1.5GB", "800KB" (powers of ten), "40MiB" */
+static enum tansy_status parse_size(const char *text, double *out, struct tansy_failure *failure) {
+  static const struct {
+    const char *unit;
+    double factor;
+  } units[] = {{"", 1}, {"B", 1}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"KiB", 1024}, {"MiB", 1048576}, {"GiB", 1073741824}};
+  char *end;
+  double v = strtod(text, &end);
+  while (*end == ' ') end++;
+  for (size_t i = 0; end != text && v > 0 && i < sizeof units / sizeof *units; i++) {
+    if (strcmp(units[i].unit, end) != 0) continue;
+    *out = v * units[i].factor;
+    return TANSY_OK;
+  }
+  return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--size \"%s\" is not a size (40MB, 1.5GB, 800KiB)", text);
+}
+
+static enum tansy_status read_target(const struct options *o, struct tansy_job *job, struct tansy_failure *failure) {
+  if (o->bits_given + o->kl_given + (o->size != NULL) > 1) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--bits, --size and --max-kl exclude each other");
+  job->target = (struct tansy_target){TANSY_TARGET_BITS, o->bits};
+  if (o->kl_given) job->target = (struct tansy_target){TANSY_TARGET_KL, o->max_kl};
+  if (o->size) {
+    job->target.kind = TANSY_TARGET_SIZE;
+    TANSY_TRY(parse_size(o->size, &job->target.value, failure));
+  }
+  if (!(job->target.value > 0)) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--bits, --size and --max-kl are greater than 0");
+  return TANSY_OK;
+}
+
+static enum tansy_status run_recipe(const struct options *o, const char *recipe, struct tansy_job *job, struct tansy_failure *failure) {
+  if (strcmp(recipe, "plain") == 0) {
+    double bits = o->bits_given ? o->bits : 8;
+    if (!(bits >= 2 && bits <= 8 && bits == (double)(uint32_t)bits))
+      return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--bits of the plain recipe is a whole number from 2 to 8");
+    return tansy_recipe_plain(job, (uint32_t)bits, failure);
+  }
+  if (strcmp(recipe, "paper") == 0) {
+    struct tansy_paper_options paper = o->paper;
+    if (o->no_prune) paper.prune = 0;
+    if (!(paper.alpha >= 0 && paper.alpha <= 1)) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--alpha is 0 to 1");
+    if (!(paper.prune >= 0 && paper.prune < 1)) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--prune is 0 to 1");
+    if (o->step_given && !(paper.step > 0)) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--step is greater than 0");
+    if (job->target.kind == TANSY_TARGET_KL) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--max-kl is for the best recipe");
+    return tansy_recipe_paper(job, &paper, failure);
+  }
+  if (strcmp(recipe, "best") == 0) return tansy_recipe_best(job, failure);
+  return tansy_fail(failure, TANSY_ERR_ARGUMENT, "unknown recipe \"%s\" (plain, paper, best)", recipe);
+}
+
+static enum tansy_status compress(const struct options *o, const char *in_dir, struct tansy_failure *failure) {
+  struct tansy_checkpoint checkpoint;
+  struct tansy_job job = {0};
+  struct tansy_file_sizes sizes = {0};
+  /* plain integers are what "8 bits, nothing pruned" means */
+  const char *recipe = o->recipe ? o->recipe : o->no_prune ? "plain" : "best";
+  TANSY_TRY(tansy_progress_kind_parse(o->progress, &job.progress.kind, failure));
+  TANSY_TRY(tansy_checkpoint_open(in_dir, &checkpoint, failure));
+  job.checkpoint = &checkpoint;
+  job.writer.config = checkpoint.config;
+  job.results = calloc(checkpoint.n_sources + 1u, sizeof *job.results);
+  job.writer.attachments = calloc(o->attach.n + 1u, sizeof *job.writer.attachments);
+  job.team = tansy_team_new(o->n_threads);
+  enum tansy_status status = job.results && job.writer.attachments && job.team ? TANSY_OK : tansy_fail_memory(failure);
+  for (uint32_t i = 0; i < o->attach.n && status == TANSY_OK; i++) status = attach(&job.writer, o->attach.value[i], failure);
+  if (status == TANSY_OK) status = read_target(o, &job, failure);
+  if (status == TANSY_OK && o->calibration && strcmp(recipe, "plain") != 0) status = read_calibration(o, &job, failure);
+  tansy_progress_start(&job.progress, job.progress.kind, 0);
+  double started = job.progress.started;
+  if (status == TANSY_OK) status = run_recipe(o, recipe, &job, failure);
+  if (status == TANSY_OK)
+    status = o->dry_run ? tansy_writer_sizes(&job.writer, &sizes, failure) : tansy_writer_write(&job.writer, o->out, &sizes, failure);
+  tansy_progress_finish(&job.progress);
+  job.progress.started = started;
+  if (status == TANSY_OK) report(o, &job, recipe, &sizes);
+  tansy_writer_free(&job.writer);
+  tansy_team_free(job.team);
+  free(job.calibration.tokens);
+  free(job.results);
+  tansy_checkpoint_close(&checkpoint);
+  return status;
+}
+
+enum tansy_status tansy_command_compress(int argc, char **argv, struct tansy_failure *failure) {
+  struct options o = {.progress = "none", .bits = 3.2, .calibration_tokens = 32768, .paper = {.alpha = 0.5, .prune = 0.1}};
+  const struct tansy_option options[] = {
+      {"-o", 's', &o.out, NULL},
+      {"--recipe", 's', &o.recipe, NULL},
+      {"--bits", 'd', &o.bits, &o.bits_given},
+      {"--size", 's', &o.size, NULL},
+      {"--max-kl", 'd', &o.max_kl, &o.kl_given},
+      {"--step", 'd', &o.paper.step, &o.step_given},
+      {"--alpha", 'd', &o.paper.alpha, NULL},
+      {"--prune", 'd', &o.paper.prune, NULL},
+      {"--no-prune", 'f', &o.no_prune, NULL},
+      {"--calibration", 's', &o.calibration, NULL},
+      {"--calibration-tokens", 'u', &o.calibration_tokens, NULL},
+      {"--window", 'u', &o.window, NULL},
+      {"--attach", 'a', &o.attach, NULL},
+      {"--threads", 'u', &o.n_threads, NULL},
+      {"--progress", 's', &o.progress, NULL},
+      {"--dry-run", 'f', &o.dry_run, NULL},
+  };
+  const char *in_dir = NULL;
+  TANSY_TRY(tansy_options_parse(argc, argv, options, sizeof options / sizeof *options, &in_dir, 1, failure));
+  if (!in_dir) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "compress needs the directory of a checkpoint");
+  if (!o.out && !o.dry_run) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "compress needs -o OUT.tansy");
+  return compress(&o, in_dir, failure);
+}

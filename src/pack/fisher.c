@@ -1,0 +1,235 @@
+/* fisher.c: see fisher.h. Labels are drawn from the model's prediction with a generator seeded by the token's number, and sums
+ * are taken window by window, so the result is the same on every machine and for any number of threads. */
+#include "pack/fisher.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "pack/gradient.h"
+#include "pack/linalg.h"
+
+enum { BLOCK = 32, MAX_INPUT_NBYTES = 512 << 20, MAX_TOKENS = 8192 };
+
+static const uint32_t linear_roles[TANSY_N_LAYER_LINEARS] = {TANSY_ROLE_Q,    TANSY_ROLE_K,  TANSY_ROLE_V,   TANSY_ROLE_O,
+                                                             TANSY_ROLE_GATE, TANSY_ROLE_UP, TANSY_ROLE_DOWN};
+
+int tansy_linear_number(uint32_t role) {
+  for (int i = 0; i < TANSY_N_LAYER_LINEARS; i++)
+    if (linear_roles[i] == role) return i;
+  return -1;
+}
+
+struct work {
+  struct tansy_runner *r;
+  const struct tansy_layer_weights *weights;
+  uint32_t layer, window, n_windows;
+  const float *x;        /* input of the layer (or of the head), [n_windows * window, H] */
+  float *g;              /* gradient, same shape */
+  float *vocab;          /* [n_windows, vocab] */
+  float **logits;        /* [n_threads] [BLOCK, vocab] */
+  float **scratch;       /* [n_threads] */
+  double *sums;          /* [n_windows, n_sums] */
+  size_t n_sums;
+};
+
+static double uniform(uint64_t number) {
+  uint64_t z = (number + 1) * 0x9E3779B97F4A7C15ull;
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
+  return (double)((z ^ (z >> 31)) >> 11) * 0x1p-53;
+}
+
+/* logits -> gradient of ln p(label), its sign turned; adds p (1 - p) to vocab */
+static void label_gradient(const struct tansy_config *c, float *logits, uint64_t number, float *vocab) {
+  float cap = c->logit_softcap, *p = logits;
+  /* the cap's slope is needed after the softmax has taken the logits' place: it is 1 - (logit / cap)^2 */
+  static const float no_slope = 1;
+  float *slope = NULL;
+  if (cap != 0) {
+    slope = logits + c->vocab; /* the caller leaves room for a second row */
+    for (uint32_t v = 0; v < c->vocab; v++) slope[v] = 1 - (logits[v] / cap) * (logits[v] / cap);
+  }
+  uint32_t largest, label = 0;
+  tansy_softmax(logits, c->vocab, p, &largest);
+  double left = uniform(number);
+  while (label + 1 < c->vocab && left >= p[label]) left -= p[label++];
+  for (uint32_t v = 0; v < c->vocab; v++) {
+    vocab[v] += p[v] * (1 - p[v]);
+    p[v] = (p[v] - (v == label)) * (slope ? slope[v] : no_slope);
+  }
+}
+
+static void head_window(void *ctx, uint32_t item, uint32_t thread) {
+  struct work *w = ctx;
+  const struct tansy_config *c = w->r->config;
+  const struct tansy_outer_weights *outer = w->r->outer;
+  const struct tansy_linear *head = c->tied ? &outer->embed : &outer->head;
+  float *logits = w->logits[thread], *g_normed = w->scratch[thread];
+  for (uint32_t first = 0; first < w->window; first += BLOCK) {
+    uint32_t n = w->window - first < BLOCK ? w->window - first : BLOCK;
+    size_t at = (size_t)item * w->window + first;
+    const float *x = w->x + at * c->hidden;
+    tansy_head_forward(&w->r->forward[thread], outer, x, n, logits);
+    for (uint32_t t = 0; t < n; t++) {
+      float *row = logits + (size_t)t * c->vocab, *last = logits + (size_t)BLOCK * c->vocab;
+      if (c->logit_softcap != 0) { /* label_gradient needs a free row behind its own */
+        memcpy(last, row, c->vocab * sizeof *row);
+        label_gradient(c, last, at + t, w->vocab + (size_t)item * c->vocab);
+        memcpy(row, last, c->vocab * sizeof *row);
+      } else {
+        label_gradient(c, row, at + t, w->vocab + (size_t)item * c->vocab);
+      }
+    }
+    memset(g_normed, 0, (size_t)n * c->hidden * sizeof *g_normed);
+    tansy_matmul_f32_back(head->w.f32, logits, n, c->vocab, c->hidden, g_normed);
+    memset(w->g + at * c->hidden, 0, (size_t)n * c->hidden * sizeof *w->g);
+    tansy_norm_backward(c, x, outer->final_norm, g_normed, n, c->hidden, w->g + at * c->hidden);
+  }
+}
+
+static void layer_window(void *ctx, uint32_t item, uint32_t thread) {
+  struct work *w = ctx;
+  size_t at = (size_t)item * w->window * w->r->config->hidden;
+  double *sums = w->sums + (size_t)item * w->n_sums;
+  double **parts[TANSY_N_LAYER_LINEARS];
+  struct tansy_output_fisher fisher = {0};
+  double **all[TANSY_N_LAYER_LINEARS] = {&fisher.q, &fisher.k, &fisher.v, &fisher.o, &fisher.gate, &fisher.up, &fisher.down};
+  memcpy(parts, all, sizeof parts);
+  struct tansy_layer_weights copy = *w->weights; /* tansy_layer_linear takes no const */
+  for (int i = 0; i < TANSY_N_LAYER_LINEARS; i++) {
+    uint32_t n_rows = tansy_layer_linear(&copy, linear_roles[i])->w.coded.shape.n_rows;
+    if (n_rows) *parts[i] = sums;
+    sums += n_rows;
+  }
+  tansy_layer_backward(&w->r->forward[thread], w->layer, w->weights, w->x + at, w->window, w->g + at, w->scratch[thread], &fisher);
+}
+
+/* E[g_i^2] of one layer, from the sums of all windows in order */
+static enum tansy_status keep_sums(struct work *w, struct tansy_fisher *out, struct tansy_failure *failure) {
+  struct tansy_layer_weights copy = *w->weights;
+  size_t at = 0;
+  for (int i = 0; i < TANSY_N_LAYER_LINEARS; i++) {
+    uint32_t n_rows = tansy_layer_linear(&copy, linear_roles[i])->w.coded.shape.n_rows;
+    if (!n_rows) continue;
+    float *mean = out->output[w->layer * TANSY_N_LAYER_LINEARS + (uint32_t)i] = malloc(n_rows * sizeof *mean);
+    if (!mean) return tansy_fail_memory(failure);
+    for (uint32_t row = 0; row < n_rows; row++) {
+      double sum = 0;
+      for (uint32_t item = 0; item < w->n_windows; item++) sum += w->sums[(size_t)item * w->n_sums + at + row];
+      mean[row] = (float)(sum / out->n_tokens);
+    }
+    at += n_rows;
+  }
+  return TANSY_OK;
+}
+
+static enum tansy_status go_back(const struct tansy_checkpoint *checkpoint, struct work *w, float **inputs, struct tansy_progress *progress,
+                                 double work, struct tansy_fisher *out, struct tansy_failure *failure) {
+  const struct tansy_config *c = w->r->config;
+  w->x = inputs[c->n_layers];
+  tansy_team_run(w->r->team, w->n_windows, head_window, w);
+  for (uint32_t v = 0; v < c->vocab; v++) {
+    double sum = 0;
+    for (uint32_t item = 0; item < w->n_windows; item++) sum += w->vocab[(size_t)item * c->vocab + v];
+    out->vocab[v] = (float)(sum / out->n_tokens);
+  }
+  double done = progress->done;
+  for (uint32_t layer = c->n_layers; layer-- > 0;) {
+    struct tansy_float_layer weights;
+    TANSY_TRY(tansy_float_layer_load(checkpoint, layer, &weights, failure));
+    w->weights = &weights.weights;
+    w->layer = layer;
+    w->x = inputs[layer];
+    memset(w->sums, 0, (size_t)w->n_windows * w->n_sums * sizeof *w->sums);
+    tansy_team_run(w->r->team, w->n_windows, layer_window, w);
+    enum tansy_status status = keep_sums(w, out, failure);
+    tansy_float_layer_free(&weights);
+    TANSY_TRY(status);
+    tansy_progress_at(progress, "sensitivity", NULL, done + work * (c->n_layers - layer) / (double)c->n_layers);
+  }
+  tansy_gram_add(w->r->team, out->embed_moment, w->g, w->g, out->n_tokens, c->hidden);
+  float scale = c->embed_scale * c->embed_scale / (float)out->n_tokens;
+  for (uint32_t i = 0; i < c->hidden; i++)
+    for (uint32_t j = 0; j <= i; j++) out->embed_moment[(size_t)i * c->hidden + j] *= scale;
+  return TANSY_OK;
+}
+
+/* inputs of all layers, the last being the head's */
+static enum tansy_status go_forward(const struct tansy_checkpoint *checkpoint, struct tansy_runner *r, const int32_t *tokens, uint32_t n_windows,
+                                    float **inputs, struct tansy_progress *progress, double work, struct tansy_failure *failure) {
+  const struct tansy_config *c = r->config;
+  size_t n = (size_t)n_windows * r->window * c->hidden;
+  double done = progress->done;
+  tansy_runner_embed(r, tokens, n_windows, inputs[0]);
+  for (uint32_t layer = 0; layer < c->n_layers; layer++) {
+    struct tansy_float_layer weights;
+    TANSY_TRY(tansy_float_layer_load(checkpoint, layer, &weights, failure));
+    memcpy(inputs[layer + 1], inputs[layer], n * sizeof(float));
+    tansy_runner_part(r, layer, &weights.weights, TANSY_PART_ATTENTION, inputs[layer + 1], n_windows, 0, NULL);
+    tansy_runner_part(r, layer, &weights.weights, TANSY_PART_MLP, inputs[layer + 1], n_windows, 0, NULL);
+    tansy_float_layer_free(&weights);
+    tansy_progress_at(progress, "sensitivity", NULL, done + work * (layer + 1) / c->n_layers);
+  }
+  return TANSY_OK;
+}
+
+static size_t sums_of_layer(const struct tansy_checkpoint *c) {
+  size_t n = 0;
+  for (uint32_t i = 0; i < c->n_sources; i++)
+    if (c->sources[i].layer == 0 && tansy_linear_number(c->sources[i].role) >= 0) n += c->sources[i].n_rows;
+  return n;
+}
+
+enum tansy_status tansy_fisher_make(const struct tansy_checkpoint *checkpoint, struct tansy_runner *r, const struct tansy_windows *windows,
+                                    struct tansy_progress *progress, double work, struct tansy_fisher *out, struct tansy_failure *failure) {
+  const struct tansy_config *c = r->config;
+  size_t token_nbytes = (size_t)(c->n_layers + 2) * c->hidden * sizeof(float);
+  uint64_t max_tokens = MAX_INPUT_NBYTES / token_nbytes < MAX_TOKENS ? MAX_INPUT_NBYTES / token_nbytes : MAX_TOKENS;
+  uint32_t n = (uint32_t)(max_tokens / windows->window);
+  n = n < 1 ? 1 : n > windows->n ? windows->n : n;
+  *out = (struct tansy_fisher){.n_layers = c->n_layers, .n_tokens = n * windows->window};
+  out->output = calloc((size_t)c->n_layers * TANSY_N_LAYER_LINEARS, sizeof *out->output);
+  out->embed_moment = calloc((size_t)c->hidden * c->hidden, sizeof *out->embed_moment);
+  out->vocab = calloc(c->vocab, sizeof *out->vocab);
+
+  struct work w = {.r = r, .window = windows->window, .n_windows = n, .n_sums = sums_of_layer(checkpoint)};
+  size_t n_hidden = (size_t)out->n_tokens * c->hidden, n_scratch = tansy_gradient_scratch_n(c, windows->window);
+  if (n_scratch < (size_t)BLOCK * c->hidden) n_scratch = (size_t)BLOCK * c->hidden;
+  float **inputs = calloc(c->n_layers + 1u, sizeof *inputs);
+  int32_t *tokens = malloc((size_t)out->n_tokens * sizeof *tokens);
+  w.g = malloc(n_hidden * sizeof *w.g);
+  w.vocab = calloc((size_t)n * c->vocab, sizeof *w.vocab);
+  w.sums = malloc((size_t)n * w.n_sums * sizeof *w.sums);
+  w.logits = calloc(r->n_threads, sizeof *w.logits);
+  w.scratch = calloc(r->n_threads, sizeof *w.scratch);
+  bool ok = out->output && out->embed_moment && out->vocab && inputs && tokens && w.g && w.vocab && w.sums && w.logits && w.scratch;
+  for (uint32_t i = 0; ok && i < r->n_threads; i++) {
+    w.logits[i] = malloc((size_t)(BLOCK + 2) * c->vocab * sizeof(float));
+    w.scratch[i] = malloc(n_scratch * sizeof(float));
+    ok = w.logits[i] && w.scratch[i];
+  }
+  for (uint32_t i = 0; ok && i <= c->n_layers; i++) ok = (inputs[i] = malloc(n_hidden * sizeof(float))) != NULL;
+  enum tansy_status status = ok ? TANSY_OK : tansy_fail_memory(failure);
+  if (status == TANSY_OK) {
+    for (uint32_t i = 0; i < n; i++) /* evenly spread over the windows given */
+      memcpy(tokens + (size_t)i * w.window, windows->tokens + (size_t)((uint64_t)i * windows->n / n) * w.window, w.window * sizeof *tokens);
+    status = go_forward(checkpoint, r, tokens, n, inputs, progress, work / 4, failure);
+  }
+  if (status == TANSY_OK) status = go_back(checkpoint, &w, inputs, progress, work * 3 / 4, out, failure);
+  for (uint32_t i = 0; i < r->n_threads; i++) {
+    if (w.logits) free(w.logits[i]);
+    if (w.scratch) free(w.scratch[i]);
+  }
+  for (uint32_t i = 0; inputs && i <= c->n_layers; i++) free(inputs[i]);
+  free(inputs), free(tokens), free(w.g), free(w.vocab), free(w.sums), free(w.logits), free(w.scratch);
+  if (status != TANSY_OK) tansy_fisher_free(out);
+  return status;
+}
+
+void tansy_fisher_free(struct tansy_fisher *f) {
+  for (size_t i = 0; f->output && i < (size_t)f->n_layers * TANSY_N_LAYER_LINEARS; i++) free(f->output[i]);
+  free(f->output);
+  free(f->embed_moment);
+  free(f->vocab);
+  *f = (struct tansy_fisher){0};
+}

@@ -1,0 +1,27 @@
+/* fisher.h: how much the model's prediction feels an error at each place: Fisher information, from one pass back (gradient.h).
+ *
+ * KL(model || model with error) is about half of: the sum over outputs i of a linear of E[g_i^2] * (error of output i)^2. */
+#ifndef TANSY_PACK_FISHER_H
+#define TANSY_PACK_FISHER_H
+
+#include "pack/evaluate.h"
+
+enum { TANSY_N_LAYER_LINEARS = 7 }; /* q, k, v, o, gate, up, down */
+
+struct tansy_fisher {
+  uint32_t n_layers;
+  float **output;      /* [n_layers * 7] [n_rows]: E[g_i^2] a token; NULL where there is no such linear */
+  float *embed_moment; /* [H, H]: E[g g^T] at an embedding row (its scale included) */
+  float *vocab;        /* [vocab]: E[p_v (1 - p_v)], what the head's row v counts */
+  uint32_t n_tokens;
+};
+
+/* number of the linear 0..6, or -1 */
+int tansy_linear_number(uint32_t role);
+
+/* windows: a part of the calibration text; as many of them as memory for the layers' inputs allows are used */
+enum tansy_status tansy_fisher_make(const struct tansy_checkpoint *checkpoint, struct tansy_runner *runner, const struct tansy_windows *windows,
+                                    struct tansy_progress *progress, double work, struct tansy_fisher *out, struct tansy_failure *failure);
+void tansy_fisher_free(struct tansy_fisher *fisher);
+
+#endif

@@ -1,0 +1,235 @@
+/* linalg.c: see linalg.h.
+ *
+ * Loops are written so that vectors run across *outputs*: each output keeps its own running sum in the stated order, and the
+ * compiler may choose any width. Only tansy_dot has lanes, eight of them, spelled out. */
+#include "pack/linalg.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TOKEN_BLOCK = 64, TILE = 32 };
+
+double tansy_dot(const float *a, const float *b, size_t n) {
+  double s[8] = {0};
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8)
+    for (int k = 0; k < 8; k++) s[k] += (double)a[i + (size_t)k] * b[i + (size_t)k];
+  for (int k = 0; i < n; i++, k++) s[k] += (double)a[i] * b[i];
+  return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
+}
+
+/* ---- y = x w^T ---- */
+
+enum { MM_ROWS = 16, MM_TOKENS = 6, MM_COLS = 256 }; /* 12 sums of 8 lanes, and operands, fit 16 registers */
+
+/* MM_TOKENS x MM_ROWS outputs; wt [n_cols, MM_ROWS] */
+static void matmul_tile(const float *wt, const float *x, size_t x_stride, uint32_t n_tokens, uint32_t n_cols, float acc[MM_TOKENS][MM_ROWS]) {
+  if (n_tokens == MM_TOKENS) {
+    for (uint32_t c = 0; c < n_cols; c++) {
+      const float *line = wt + (size_t)c * MM_ROWS;
+      for (uint32_t t = 0; t < MM_TOKENS; t++) {
+        float v = x[t * x_stride + c];
+        for (uint32_t r = 0; r < MM_ROWS; r++) acc[t][r] += v * line[r];
+      }
+    }
+    return;
+  }
+  for (uint32_t t = 0; t < n_tokens; t++)
+    for (uint32_t c = 0; c < n_cols; c++)
+      for (uint32_t r = 0; r < MM_ROWS; r++) acc[t][r] += x[t * x_stride + c] * wt[(size_t)c * MM_ROWS + r];
+}
+
+void tansy_matmul_f32_blocked(const float *w, const float *x, uint32_t n_tokens, uint32_t n_rows, uint32_t n_cols, uint32_t row_begin,
+                              uint32_t row_end, float *y) {
+  float wt[MM_COLS * MM_ROWS];
+  for (uint32_t row = row_begin; row < row_end; row += MM_ROWS) {
+    uint32_t rows = row_end - row < MM_ROWS ? row_end - row : MM_ROWS;
+    for (uint32_t col = 0; col < n_cols; col += MM_COLS) {
+      uint32_t cols = n_cols - col < MM_COLS ? n_cols - col : MM_COLS;
+      for (uint32_t r = 0; r < MM_ROWS; r++)
+        for (uint32_t c = 0; c < cols; c++) wt[c * MM_ROWS + r] = r < rows ? w[(size_t)(row + r) * n_cols + col + c] : 0;
+      for (uint32_t t = 0; t < n_tokens; t += MM_TOKENS) {
+        uint32_t tokens = n_tokens - t < MM_TOKENS ? n_tokens - t : MM_TOKENS;
+        float acc[MM_TOKENS][MM_ROWS] = {{0}};
+        for (uint32_t k = 0; col && k < tokens; k++) memcpy(acc[k], y + (size_t)(t + k) * n_rows + row, rows * sizeof(float));
+        matmul_tile(wt, x + (size_t)t * n_cols + col, n_cols, tokens, cols, acc);
+        for (uint32_t k = 0; k < tokens; k++) memcpy(y + (size_t)(t + k) * n_rows + row, acc[k], rows * sizeof(float));
+      }
+    }
+  }
+}
+
+void tansy_matmul_f32_back(const float *w, const float *g, uint32_t n_tokens, uint32_t n_rows, uint32_t n_cols, float *gx) {
+  for (uint32_t col = 0; col < n_cols; col += MM_ROWS) {
+    uint32_t cols = n_cols - col < MM_ROWS ? n_cols - col : MM_ROWS;
+    for (uint32_t t = 0; t < n_tokens; t += MM_TOKENS) {
+      uint32_t tokens = n_tokens - t < MM_TOKENS ? n_tokens - t : MM_TOKENS;
+      float acc[MM_TOKENS][MM_ROWS] = {{0}};
+      for (uint32_t i = 0; i < n_rows; i++) {
+        const float *line = w + (size_t)i * n_cols + col;
+        if (cols == MM_ROWS && tokens == MM_TOKENS) {
+          for (uint32_t k = 0; k < MM_TOKENS; k++) {
+            float v = g[(size_t)(t + k) * n_rows + i];
+            for (uint32_t j = 0; j < MM_ROWS; j++) acc[k][j] += v * line[j];
+          }
+        } else {
+          for (uint32_t k = 0; k < tokens; k++)
+            for (uint32_t j = 0; j < cols; j++) acc[k][j] += g[(size_t)(t + k) * n_rows + i] * line[j];
+        }
+      }
+      for (uint32_t k = 0; k < tokens; k++)
+        for (uint32_t j = 0; j < cols; j++) gx[(size_t)(t + k) * n_cols + col + j] += acc[k][j];
+    }
+  }
+}
+
+/* ---- gram ---- */
+
+struct gram {
+  float *out;
+  const float *x, *y;
+  uint32_t n_tokens, n;
+};
+
+enum { GRAM_ROWS = 2 };
+
+/* rows [item * TILE, ...) of the gram */
+static void gram_body(void *ctx, uint32_t item, uint32_t thread) {
+  (void)thread;
+  const struct gram *g = ctx;
+  uint32_t n = g->n, row_begin = item * TILE, row_end = row_begin + TILE < n ? row_begin + TILE : n;
+  for (uint32_t begin = 0; begin < g->n_tokens; begin += TOKEN_BLOCK) {
+    uint32_t tokens = g->n_tokens - begin < TOKEN_BLOCK ? g->n_tokens - begin : TOKEN_BLOCK;
+    for (uint32_t col = 0; col < n; col += TILE) {
+      if (g->x == g->y && col >= row_end) break;
+      uint32_t cols = n - col < TILE ? n - col : TILE;
+      float block[TOKEN_BLOCK][TILE] = {{0}};
+      for (uint32_t t = 0; t < tokens; t++) memcpy(block[t], g->y + (size_t)(begin + t) * n + col, cols * sizeof(float));
+      for (uint32_t i = row_begin; i < row_end; i += GRAM_ROWS) {
+        uint32_t rows = row_end - i < GRAM_ROWS ? row_end - i : GRAM_ROWS;
+        float acc[GRAM_ROWS][TILE] = {{0}};
+        for (uint32_t t = 0; t < tokens; t++) {
+          const float *xi = g->x + (size_t)(begin + t) * n + i;
+          if (rows == GRAM_ROWS) {
+            for (uint32_t r = 0; r < GRAM_ROWS; r++)
+              for (uint32_t j = 0; j < TILE; j++) acc[r][j] += xi[r] * block[t][j];
+          } else {
+            for (uint32_t r = 0; r < rows; r++)
+              for (uint32_t j = 0; j < TILE; j++) acc[r][j] += xi[r] * block[t][j];
+          }
+        }
+        for (uint32_t r = 0; r < rows; r++)
+          for (uint32_t j = 0; j < cols; j++) g->out[(size_t)(i + r) * n + col + j] += acc[r][j];
+      }
+    }
+  }
+}
+
+void tansy_gram_add(struct tansy_team *team, float *gram, const float *x, const float *y, uint32_t n_tokens, uint32_t n) {
+  struct gram g = {gram, x, y, n_tokens, n};
+  tansy_team_run(team, (n + TILE - 1) / TILE, gram_body, &g);
+}
+
+/* ---- Cholesky, by blocks of columns: factor the diagonal block's columns, then every row below on its own ---- */
+
+struct factor {
+  float *a;
+  uint32_t n, begin, end;
+};
+
+static void factor_row(void *ctx, uint32_t item, uint32_t thread) {
+  (void)thread;
+  const struct factor *f = ctx;
+  enum { ROWS = 16 };
+  uint32_t first = f->end + item * ROWS, last = first + ROWS < f->n ? first + ROWS : f->n;
+  for (uint32_t i = first; i < last; i++) {
+    float *row = f->a + (size_t)i * f->n;
+    for (uint32_t j = f->begin; j < f->end; j++) {
+      const float *pivot = f->a + (size_t)j * f->n;
+      row[j] = (float)((row[j] - tansy_dot(row, pivot, j)) / pivot[j]);
+    }
+  }
+}
+
+void tansy_cholesky(struct tansy_team *team, float *a, uint32_t n, double damping) {
+  double largest = 0;
+  for (uint32_t i = 0; i < n; i++) {
+    float *d = &a[(size_t)i * n + i];
+    *d = (float)(*d + damping);
+    if (*d > largest) largest = *d;
+  }
+  if (largest <= 0) largest = 1;
+  for (uint32_t begin = 0; begin < n; begin += TILE) {
+    uint32_t end = begin + TILE < n ? begin + TILE : n;
+    for (uint32_t i = begin; i < end; i++) {
+      float *row = a + (size_t)i * n;
+      for (uint32_t j = begin; j < i; j++) {
+        const float *pivot = a + (size_t)j * n;
+        row[j] = (float)((row[j] - tansy_dot(row, pivot, j)) / pivot[j]);
+      }
+      double d = row[i] - tansy_dot(row, row, i);
+      if (!(d > largest * 1e-6)) d = largest * 1e-6;
+      row[i] = (float)sqrt(d);
+    }
+    struct factor f = {a, n, begin, end};
+    tansy_team_run(team, (n - end + 15) / 16, factor_row, &f);
+  }
+  tansy_mirror(a, n);
+}
+
+void tansy_mirror(float *a, uint32_t n) {
+  enum { BLOCK = 32 }; /* square by square: columns of a large matrix are far apart */
+  for (uint32_t bi = 0; bi < n; bi += BLOCK)
+    for (uint32_t bj = 0; bj <= bi; bj += BLOCK)
+      for (uint32_t i = bi; i < bi + BLOCK && i < n; i++)
+        for (uint32_t j = bj; j < bj + BLOCK && j < i; j++) a[(size_t)j * n + i] = a[(size_t)i * n + j];
+}
+
+struct solve {
+  const float *l;
+  uint32_t n;
+  float *x;
+};
+
+/* row x: first y L^T = x (forwards, rows of L), then z L = y (backwards, columns of L) */
+static void solve_row(void *ctx, uint32_t item, uint32_t thread) {
+  (void)thread;
+  const struct solve *s = ctx;
+  uint32_t n = s->n;
+  float *x = s->x + (size_t)item * n;
+  for (uint32_t j = 0; j < n; j++) {
+    const float *row = s->l + (size_t)j * n;
+    x[j] = (float)((x[j] - tansy_dot(x, row, j)) / row[j]);
+  }
+  for (uint32_t j = n; j-- > 0;) {
+    const float *row = s->l + (size_t)j * n;
+    x[j] = (float)((x[j] - tansy_dot(x + j + 1, row + j + 1, n - j - 1)) / row[j]);
+  }
+}
+
+void tansy_cholesky_solve_rows(struct tansy_team *team, const float *l, uint32_t n, float *x, uint32_t n_rows) {
+  struct solve s = {l, n, x};
+  tansy_team_run(team, n_rows, solve_row, &s);
+}
+
+struct right {
+  const float *w, *m;
+  float *out;
+  uint32_t n;
+};
+
+static void right_body(void *ctx, uint32_t item, uint32_t thread) {
+  (void)thread;
+  const struct right *r = ctx;
+  const float *w = r->w + (size_t)item * r->n;
+  float *out = r->out + (size_t)item * r->n;
+  memset(out, 0, r->n * sizeof *out);
+  for (uint32_t k = 0; k < r->n; k++)
+    for (uint32_t j = 0; j < r->n; j++) out[j] += w[k] * r->m[(size_t)k * r->n + j];
+}
+
+void tansy_matmul_right(struct tansy_team *team, const float *w, const float *m, uint32_t n_rows, uint32_t n, float *out) {
+  struct right r = {w, m, out, n};
+  tansy_team_run(team, n_rows, right_body, &r);
+}

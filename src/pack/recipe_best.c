@@ -1,0 +1,139 @@
+/* recipe_best.c: the best model for a given number of bytes: see best.h for its parts.
+ *
+ * 1. Measure: sensitivities (fisher.h), and how many bytes each matrix takes at a given fineness (rate.h).
+ * 2. A quick pass over few calibration tokens: rounds and codes everything, to learn real bytes against predicted ones.
+ * 3. The pass that counts, over all tokens: embedding, layers in order, head, each on inputs that the rounding so far has
+ *    changed; the fineness is steered so that the size comes out as asked. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pack/best.h"
+#include "pack/generate.h"
+#include "pack/numeric.h"
+#include "pack/order.h"
+
+enum { QUICK_TOKENS = 8192 };
+
+static enum tansy_status allocate(struct tansy_best *b, struct tansy_failure *failure) {
+  const struct tansy_config *c = b->config;
+  size_t widest = 0, n_x = (size_t)b->job->calibration.n * b->runner.window * c->hidden;
+  for (int site = 0; site < TANSY_N_SITES; site++)
+    if (tansy_site_n_cols(c, (enum tansy_site)site) > widest) widest = tansy_site_n_cols(c, (enum tansy_site)site);
+  b->a = malloc(widest * widest * sizeof *b->a);
+  b->c = malloc(widest * widest * sizeof *b->c);
+  b->effective = malloc(widest * sizeof *b->effective);
+  b->head_moment = calloc((size_t)c->hidden * c->hidden, sizeof *b->head_moment);
+  b->x = malloc(n_x * sizeof *b->x);
+  b->rounded_x = malloc(n_x * sizeof *b->rounded_x);
+  return b->a && b->c && b->effective && b->head_moment && b->x && b->rounded_x ? TANSY_OK : tansy_fail_memory(failure);
+}
+
+static void release(struct tansy_best *b) {
+  for (uint32_t i = 0; i < b->n_units; i++) tansy_unit_free(&b->units[i]);
+  tansy_site_buffers_free(&b->buffers);
+  tansy_site_buffers_free(&b->rounded_buffers);
+  tansy_fisher_free(&b->fisher);
+  tansy_runner_free(&b->runner);
+  tansy_float_outer_free(&b->outer);
+  tansy_float_outer_free(&b->rounded);
+  free(b->units), free(b->a), free(b->c), free(b->effective), free(b->head_moment), free(b->x), free(b->rounded_x);
+}
+
+/* rounds and codes the whole model over n_windows windows */
+static enum tansy_status run_pass(struct tansy_best *b, uint32_t n_windows, bool adapt, double work, struct tansy_failure *failure) {
+  const struct tansy_config *c = b->config;
+  struct tansy_job *job = b->job;
+  size_t stride = (size_t)b->runner.window;
+  double done = job->progress.done;
+  tansy_job_clear(job);
+  for (uint32_t i = 0; i < b->n_units; i++) b->units[i].nbytes = 0;
+  b->spent = 0;
+  b->work = work;
+  b->adapt = adapt;
+  b->n_windows = n_windows;
+  /* the embedding is rounded from the checkpoint's values every time */
+  tansy_float_outer_free(&b->rounded);
+  TANSY_TRY(tansy_float_outer_load(b->checkpoint, &b->rounded, failure));
+  TANSY_TRY(tansy_best_embed(b, failure));
+  for (uint32_t i = 0; i < n_windows; i++) { /* evenly spread */
+    const int32_t *tokens = job->calibration.tokens + (size_t)((uint64_t)i * job->calibration.n / n_windows) * stride;
+    float *x = b->x + i * stride * c->hidden, *rounded_x = b->rounded_x + i * stride * c->hidden;
+    b->runner.outer = &b->rounded.weights;
+    tansy_runner_embed(&b->runner, tokens, 1, rounded_x);
+    b->runner.outer = &b->outer.weights;
+    tansy_runner_embed(&b->runner, tokens, 1, x);
+  }
+  for (uint32_t layer = 0; layer < c->n_layers; layer++) TANSY_TRY(tansy_best_layer(b, layer, failure));
+  TANSY_TRY(tansy_best_final(b, failure));
+  tansy_progress_at(&job->progress, "quantize", NULL, done + work);
+  return TANSY_OK;
+}
+
+static enum tansy_status meet_size(struct tansy_best *b, struct tansy_failure *failure) {
+  struct tansy_job *job = b->job;
+  double n_params = (double)b->checkpoint->n_params, allowed = tansy_job_allowed_nbytes(job);
+  uint32_t n_quick = QUICK_TOKENS / b->runner.window;
+  n_quick = n_quick < 1 ? 1 : n_quick > job->calibration.n ? job->calibration.n : n_quick;
+  double overhead = tansy_rate_overhead(b->checkpoint), total = 0, quick = (double)n_quick / job->calibration.n;
+  if (allowed - overhead < n_params * 0.3 / 8)
+    return tansy_fail(failure, TANSY_ERR_ARGUMENT, "%.0f bytes are too few: %.0f go to what is not weights, and weights need at least 0.3 bits each",
+                      allowed, overhead);
+  b->allowed = allowed - overhead;
+  b->log_c = tansy_rate_solve(b->units, b->n_units, b->allowed);
+  TANSY_TRY(run_pass(b, n_quick, false, quick, failure));
+  TANSY_TRY(tansy_job_nbytes(job, &total, failure));
+  overhead = total - b->spent; /* exact from here on but for a few bytes */
+  b->allowed = allowed * 0.9985 - overhead;
+  for (uint32_t i = 0; i < b->n_units; i++) b->units[i].nbytes = 0;
+  b->log_c = tansy_rate_solve(b->units, b->n_units, b->allowed);
+  TANSY_TRY(run_pass(b, job->calibration.n, true, 1, failure));
+  TANSY_TRY(tansy_job_nbytes(job, &total, failure));
+  if (total > allowed * 1.01 || total < allowed * 0.99)
+    return tansy_fail(failure, TANSY_ERR_ARGUMENT, "the model comes to %.3f bits per weight, not to the %.3f asked for", total * 8 / n_params,
+                      allowed * 8 / n_params);
+  return TANSY_OK;
+}
+
+static enum tansy_status compress(struct tansy_job *job, struct tansy_failure *failure) {
+  struct tansy_best b = {.job = job, .checkpoint = job->checkpoint, .config = &job->checkpoint->config};
+  double quick = (double)QUICK_TOKENS / job->calibration.window / job->calibration.n;
+  double measure = 0.5;
+  tansy_progress_start(&job->progress, job->progress.kind, measure + (quick < 1 ? quick : 1) + 1);
+  enum tansy_status status = tansy_float_outer_load(b.checkpoint, &b.outer, failure);
+  if (status == TANSY_OK) status = tansy_runner_init(&b.runner, b.config, &b.outer.weights, job->team, job->calibration.window, failure);
+  if (status == TANSY_OK) status = tansy_site_buffers_init(&b.buffers, b.config, b.runner.window, failure);
+  if (status == TANSY_OK) status = tansy_site_buffers_init(&b.rounded_buffers, b.config, b.runner.window, failure);
+  if (status == TANSY_OK) status = allocate(&b, failure);
+  if (status == TANSY_OK) status = tansy_best_measure(&b, measure, failure);
+  if (status == TANSY_OK) status = meet_size(&b, failure);
+  for (uint32_t i = 0; i < job->n_results && status == TANSY_OK; i++) {
+    struct tansy_unit *u = tansy_best_unit(&b, job->results[i].role, job->results[i].layer);
+    job->results[i].loss = u ? u->loss : 0;
+  }
+  release(&b);
+  return status;
+}
+
+enum tansy_status tansy_recipe_best(struct tansy_job *job, struct tansy_failure *failure) {
+  if (!job->calibration.n) {
+    tansy_progress_warn(&job->progress, "no calibration text: the model's own words are used, which is clearly worse");
+    TANSY_TRY(tansy_generate_windows(job->checkpoint, job->team, &job->progress, &job->calibration, failure));
+  }
+  /* from here on the model is one whose channels are numbered anew */
+  const struct tansy_checkpoint *checkpoint = job->checkpoint;
+  struct tansy_checkpoint renumbered = *checkpoint;
+  struct tansy_order order = {0};
+  renumbered.sources = malloc(checkpoint->n_sources * sizeof *renumbered.sources);
+  enum tansy_status status = renumbered.sources ? tansy_order_make(checkpoint, job->team, &job->calibration, &order, failure) : tansy_fail_memory(failure);
+  if (status == TANSY_OK) {
+    memcpy(renumbered.sources, checkpoint->sources, checkpoint->n_sources * sizeof *renumbered.sources);
+    tansy_order_apply(&order, renumbered.sources, renumbered.n_sources);
+    job->checkpoint = &renumbered;
+    status = compress(job, failure);
+    job->checkpoint = checkpoint;
+  }
+  tansy_order_free(&order);
+  free(renumbered.sources);
+  return status;
+}

@@ -1,0 +1,147 @@
+/* runner.c: see runner.h. */
+#include "pack/runner.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "pack/linalg.h"
+
+enum { LOGITS_BLOCK = 32 };
+
+uint32_t tansy_site_n_cols(const struct tansy_config *c, enum tansy_site site) {
+  if (site == TANSY_SITE_ATTN_OUT) return c->n_heads * c->head_dim;
+  return site == TANSY_SITE_MLP_MID ? c->intermediate : c->hidden;
+}
+
+static void *aligned_zeros(uint64_t nbytes) {
+  nbytes = (nbytes + 63) & ~(uint64_t)63;
+  if (nbytes > SIZE_MAX / 2) return NULL;
+  void *p = aligned_alloc(64, nbytes ? (size_t)nbytes : 64);
+  if (p) memset(p, 0, (size_t)nbytes);
+  return p;
+}
+
+enum tansy_status tansy_runner_init(struct tansy_runner *r, const struct tansy_config *config, const struct tansy_outer_weights *outer,
+                                    struct tansy_team *team, uint32_t window, struct tansy_failure *failure) {
+  *r = (struct tansy_runner){.config = config, .outer = outer, .team = team, .window = window, .n_threads = tansy_team_n_threads(team)};
+  r->kernels = *tansy_kernels_best();
+  r->kernels.matmul_f32 = tansy_matmul_f32_blocked;
+  r->forward = calloc(r->n_threads, sizeof *r->forward);
+  r->memory = calloc(r->n_threads, sizeof *r->memory);
+  r->kv = calloc(r->n_threads, sizeof *r->kv);
+  r->copy = calloc(r->n_threads, sizeof *r->copy);
+  if (!r->forward || !r->memory || !r->kv || !r->copy) return tansy_fail_memory(failure);
+  for (uint32_t i = 0; i < r->n_threads; i++) {
+    struct tansy_forward *f = &r->forward[i];
+    *f = (struct tansy_forward){.config = config, .kernels = &r->kernels, .max_tokens = window > LOGITS_BLOCK ? window : LOGITS_BLOCK};
+    uint64_t forward_nbytes = (tansy_forward_nbytes(f, 0) + 63) & ~(uint64_t)63, kv_nbytes = tansy_layer_kv_nbytes(config, window, 1);
+    r->memory[i] = aligned_zeros(forward_nbytes + kv_nbytes);
+    r->copy[i] = aligned_zeros((uint64_t)window * config->hidden * sizeof(float));
+    if (!r->memory[i] || !r->copy[i]) return tansy_fail_memory(failure);
+    tansy_forward_init(f, 0, r->memory[i]);
+    r->kv[i] = tansy_layer_kv_in(r->memory[i] + forward_nbytes, config, window, 1);
+    tansy_rope_forward(f, outer, 0, window); /* every window begins at position 0 */
+  }
+  return TANSY_OK;
+}
+
+void tansy_runner_free(struct tansy_runner *r) {
+  for (uint32_t i = 0; r->memory && i < r->n_threads; i++) free(r->memory[i]);
+  for (uint32_t i = 0; r->copy && i < r->n_threads; i++) free(r->copy[i]);
+  free(r->copy);
+  free(r->memory);
+  free(r->forward);
+  free(r->kv);
+  *r = (struct tansy_runner){0};
+}
+
+struct embed {
+  struct tansy_runner *r;
+  const int32_t *tokens;
+  float *x;
+};
+
+static void embed_body(void *ctx, uint32_t item, uint32_t thread) {
+  struct embed *e = ctx;
+  size_t first = (size_t)item * e->r->window;
+  tansy_embed_forward(&e->r->forward[thread], e->r->outer, e->tokens + first, 0, e->r->window, e->x + first * e->r->config->hidden);
+}
+
+void tansy_runner_embed(struct tansy_runner *r, const int32_t *tokens, uint32_t n_windows, float *x) {
+  struct embed e = {r, tokens, x};
+  tansy_team_run(r->team, n_windows, embed_body, &e);
+}
+
+struct part {
+  struct tansy_runner *r;
+  uint32_t layer;
+  const struct tansy_layer_weights *weights;
+  enum tansy_part part;
+  float *x;
+  int keep_x;
+  const struct tansy_capture *capture;
+};
+
+struct seen {
+  const struct tansy_capture *capture;
+  size_t first; /* token of the window */
+};
+
+static void see_site(void *ctx, enum tansy_site site, uint32_t layer, const float *x, uint32_t n_tokens, uint32_t n_cols) {
+  (void)layer;
+  const struct seen *s = ctx;
+  if (s->capture->site[site]) memcpy(s->capture->site[site] + s->first * n_cols, x, (size_t)n_tokens * n_cols * sizeof *x);
+}
+
+static void part_body(void *ctx, uint32_t item, uint32_t thread) {
+  struct part *p = ctx;
+  struct tansy_runner *r = p->r;
+  struct tansy_forward *f = &r->forward[thread];
+  size_t hidden = r->config->hidden, first = (size_t)item * r->window, n = r->window * hidden;
+  struct seen seen = {p->capture, first};
+  f->hook = p->capture ? see_site : NULL;
+  f->hook_ctx = &seen;
+  float *x = p->x + first * hidden;
+  if (p->keep_x) x = memcpy(r->copy[thread], x, n * sizeof *x);
+  if (p->part == TANSY_PART_ATTENTION)
+    tansy_attention_forward(f, p->layer, p->weights, &r->kv[thread], 0, r->window, x);
+  else
+    tansy_mlp_forward(f, p->layer, p->weights, r->window, x);
+  f->hook = NULL;
+}
+
+void tansy_runner_part(struct tansy_runner *r, uint32_t layer, const struct tansy_layer_weights *weights, enum tansy_part part, float *x,
+                       uint32_t n_windows, int keep_x, const struct tansy_capture *capture) {
+  struct part p = {r, layer, weights, part, x, keep_x, capture};
+  tansy_team_run(r->team, n_windows, part_body, &p);
+}
+
+struct logits {
+  struct tansy_runner *r;
+  const float *x;
+  uint32_t n_tokens;
+  float **rows; /* [n_threads] [LOGITS_BLOCK, vocab] */
+  tansy_logits_body *see;
+  void *ctx;
+};
+
+static void logits_body(void *ctx, uint32_t item, uint32_t thread) {
+  struct logits *l = ctx;
+  uint32_t first = item * LOGITS_BLOCK, n = l->n_tokens - first < LOGITS_BLOCK ? l->n_tokens - first : LOGITS_BLOCK;
+  tansy_head_forward(&l->r->forward[thread], l->r->outer, l->x + (size_t)first * l->r->config->hidden, n, l->rows[thread]);
+  l->see(l->ctx, first, n, l->rows[thread], thread);
+}
+
+enum tansy_status tansy_runner_logits(struct tansy_runner *r, const float *x, uint32_t n_tokens, tansy_logits_body *see, void *ctx,
+                                      struct tansy_failure *failure) {
+  struct logits l = {r, x, n_tokens, calloc(r->n_threads, sizeof *l.rows), see, ctx};
+  enum tansy_status status = l.rows ? TANSY_OK : tansy_fail_memory(failure);
+  for (uint32_t i = 0; i < r->n_threads && status == TANSY_OK; i++) {
+    l.rows[i] = malloc((size_t)LOGITS_BLOCK * r->config->vocab * sizeof(float));
+    if (!l.rows[i]) status = tansy_fail_memory(failure);
+  }
+  if (status == TANSY_OK) tansy_team_run(r->team, (n_tokens + LOGITS_BLOCK - 1) / LOGITS_BLOCK, logits_body, &l);
+  for (uint32_t i = 0; l.rows && i < r->n_threads; i++) free(l.rows[i]);
+  free(l.rows);
+  return status;
+}

@@ -1,0 +1,40 @@
+set(TANSY_PACK_SOURCES
+  src/pack/best_layer.c
+  src/pack/best_measure.c
+  src/pack/calibrate.c
+  src/pack/checkpoint.c
+  src/pack/cmd_compress.c
+  src/pack/cmd_eval.c
+  src/pack/cmd_inspect.c
+  src/pack/cmd_synth.c
+  src/pack/command.c
+  src/pack/evaluate.c
+  src/pack/files.c
+  src/pack/fisher.c
+  src/pack/floats.c
+  src/pack/generate.c
+  src/pack/gguf.c
+  src/pack/gptq.c
+  src/pack/gradient.c
+  src/pack/hf_config.c
+  src/pack/hf_names.c
+  src/pack/linalg.c
+  src/pack/model_file.c
+  src/pack/numeric.c
+  src/pack/order.c
+  src/pack/quantize.c
+  src/pack/rate.c
+  src/pack/recipe_best.c
+  src/pack/recipe_paper.c
+  src/pack/recipe_plain.c
+  src/pack/report.c
+  src/pack/runner.c
+  src/pack/score.c
+  src/pack/site_scale.c
+  src/pack/team.c
+  src/pack/vectors.c
+  src/pack/writer.c
+)
+set(TANSY_PACK_MAIN_SOURCES
+  src/pack/main.c
+)

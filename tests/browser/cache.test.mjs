@@ -1,0 +1,165 @@
+// Models in the browser's cache: downloaded once, gone on with after a break, never mixed, never taken for whole when they are not.
+
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { launchChromium, openPage, skip } from './lib/chromium.mjs';
+import { GREEDY, MODEL_PATH, PROMPT, nodeGreedy } from './lib/reference.mjs';
+import { root, startServer } from './lib/server.mjs';
+
+describe('the cache in Chromium', { skip }, () => {
+  /** @type {import('playwright-core').Browser} */
+  let browser;
+  let expected = '';
+  let fileNbytes = 0;
+  before(async () => {
+    browser = await launchChromium();
+    expected = (await nodeGreedy()).text;
+    fileNbytes = (await readFile(join(root, MODEL_PATH))).length;
+  });
+  after(() => browser?.close());
+
+  /**
+   * @param {(page: import('playwright-core').Page, server: Awaited<ReturnType<typeof startServer>>) => Promise<void>} run
+   * @param {RegExp} [expectProblems]
+   */
+  async function inPage(run, expectProblems) {
+    const server = await startServer({});
+    const { page, problems, close } = await openPage(browser);
+    try {
+      await page.goto(`${server.url}/tests/browser/pages/blank.html`);
+      await run(page, server);
+      assert.deepEqual(expectProblems ? problems.filter((problem) => !expectProblems.test(problem)) : problems, []);
+    } finally {
+      await close();
+      await server.close();
+    }
+  }
+
+  /** @param {import('playwright-core').Page} page @param {object} [options] */
+  const tell = (page, options = {}) =>
+    page.evaluate(
+      async ([path, prompt, greedy, options]) => {
+        const { load } = await import('/dist/tansy.esm.js');
+        try {
+          const model = await load(path, options);
+          const text = await model.generate(prompt, greedy).text();
+          model.dispose();
+          return text;
+        } catch (error) {
+          return error.code ?? String(error);
+        }
+      },
+      [MODEL_PATH, PROMPT, GREEDY, options],
+    );
+
+  /** @param {import('playwright-core').Page} page */
+  const models = (page) => page.evaluate(async () => (await import('/dist/tansy.esm.js')).cachedModels());
+
+  it('a second load fetches one byte, to ask whether the file is the same', () =>
+    inPage(async (page, server) => {
+      assert.equal(await tell(page), expected);
+      assert.deepEqual(await models(page), [{ url: server.url + MODEL_PATH, size: fileNbytes, complete: true }]);
+      const before = server.sent.nbytes;
+      await page.reload();
+      assert.equal(await tell(page), expected);
+      assert.equal(server.sent.nbytes - before, 1);
+      server.habits.failAfter = 0;
+      assert.equal(await tell(page), expected, 'without a connection too');
+    }, /ERR_/));
+
+  it('cache: false keeps nothing, and forgetModels() forgets', () =>
+    inPage(async (page) => {
+      assert.equal(await tell(page, { cache: false }), expected);
+      assert.deepEqual(await models(page), []);
+      assert.equal(await tell(page), expected);
+      assert.equal((await models(page)).length, 1);
+      await page.evaluate(async (path) => (await import('/dist/tansy.esm.js')).forgetModels(path), MODEL_PATH);
+      assert.deepEqual(await models(page), []);
+      assert.equal(await tell(page), expected);
+    }));
+
+  it('goes on with a broken download', () =>
+    inPage(async (page, server) => {
+      // Slowly, so that little is under way when it breaks.
+      server.habits.bytesPerSecond = 1_000_000;
+      server.habits.failAfter = Math.floor(fileNbytes * 0.6);
+      assert.equal(await tell(page, { retry: { attempts: 2, delayMs: 10 } }), 'TANSY_NETWORK');
+      const [{ complete }] = await models(page);
+      assert.equal(complete, false);
+      const first = server.sent.nbytes;
+      assert.ok(first > fileNbytes * 0.3, `${first} bytes came`);
+      server.habits.failAfter = Infinity;
+      server.habits.bytesPerSecond = Infinity;
+      assert.equal(await tell(page), expected);
+      assert.ok(server.sent.nbytes <= fileNbytes * 1.05 + 3 * 65536, `${server.sent.nbytes} bytes for a file of ${fileNbytes}`);
+      assert.equal((await models(page))[0].complete, true);
+    }, /ERR_/));
+
+  it('fetches a file again when it changed on the server', () =>
+    inPage(async (page, server) => {
+      assert.equal(await tell(page), expected);
+      server.habits.version = 'next';
+      const before = server.sent.nbytes;
+      assert.equal(await tell(page), expected);
+      assert.ok(server.sent.nbytes - before >= fileNbytes);
+      const after = server.sent.nbytes;
+      assert.equal(await tell(page), expected);
+      assert.equal(server.sent.nbytes - after, 1);
+    }));
+
+  it('does not go on with another version of a file', () =>
+    inPage(async (page, server) => {
+      server.habits.failAfter = Math.floor(fileNbytes * 0.6);
+      assert.equal(await tell(page, { retry: { attempts: 2, delayMs: 10 } }), 'TANSY_NETWORK');
+      server.habits.failAfter = Infinity;
+      server.habits.version = 'next';
+      const before = server.sent.nbytes;
+      assert.equal(await tell(page), expected);
+      assert.ok(server.sent.nbytes - before >= fileNbytes);
+    }, /ERR_/));
+
+  it('a damaged cache is noticed by its checksum, mended from the network and thrown away', () =>
+    inPage(async (page, server) => {
+      assert.equal(await tell(page), expected);
+      await page.evaluate(async () => {
+        const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('tansy');
+        for await (const [name, handle] of folder.entries()) {
+          if (!name.endsWith('.data')) continue;
+          const { size } = await handle.getFile();
+          const writable = await handle.createWritable({ keepExistingData: true });
+          await writable.write({ type: 'write', position: size >> 1, data: new Uint8Array(64).fill(0xaa) });
+          await writable.close();
+        }
+      });
+      const before = server.sent.nbytes;
+      assert.equal(await tell(page), expected);
+      assert.ok(server.sent.nbytes - before <= 300_000, 'one chunk was fetched');
+      assert.deepEqual(await models(page), []);
+      assert.equal(await tell(page), expected);
+      assert.equal((await models(page))[0].complete, true);
+    }));
+
+  it('without room it warns and goes on', () =>
+    inPage(async (page, server) => {
+      const session = await page.context().newCDPSession(page);
+      await session.send('Storage.overrideQuotaForOrigin', { origin: server.url, quotaSize: 300_000 });
+      const warned = page.waitForEvent('console', (message) => /no room/.test(message.text()));
+      assert.equal(await tell(page), expected);
+      await warned;
+      assert.deepEqual(await models(page), []);
+    }, /no room/));
+
+  it('two tabs load the same model at once', () =>
+    inPage(async (page, server) => {
+      server.habits.bytesPerSecond = 2_000_000;
+      const other = await page.context().newPage();
+      await other.goto(page.url());
+      assert.deepEqual(await Promise.all([tell(page), tell(other)]), [expected, expected]);
+      assert.equal((await models(page))[0].complete, true);
+      const before = server.sent.nbytes;
+      assert.deepEqual(await Promise.all([tell(page), tell(other)]), [expected, expected]);
+      assert.equal(server.sent.nbytes - before, 2);
+    }));
+});
