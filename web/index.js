@@ -320,7 +320,8 @@ export class Generation {
       wake();
     };
     const onPull = async () => {
-      if (pending.length > 0) await new Promise((resolve) => (drained = () => resolve(undefined)));
+      // The worker may ask after the loop was left: then nobody takes what is pending.
+      if (pending.length > 0 && !signal.aborted) await new Promise((resolve) => (drained = () => resolve(undefined)));
       return {};
     };
     const end = connection.call('generate', [prompt, options], { signal, onPull, onEvent: (_, news) => take(news) }).finally(() => {

@@ -24,7 +24,7 @@ const running = new Map();
 /** Pieces of text that may be sent before the page has taken them. */
 const MOST_AHEAD = 32;
 
-/** Who waits for the page's answer. @type {Map<number, (answer: any) => void>} */
+/** Who waits for the page's answer; a call that is cancelled waits no longer. @type {Map<number, (answer: any) => void>} */
 const pulls = new Map();
 
 /**
@@ -142,16 +142,13 @@ const methods = {
 
 onmessage = async ({ data }) => {
   const { id } = data;
-  if (data.cancel) {
-    running.get(id)?.abort();
-    return;
-  }
+  if (data.cancel) running.get(id)?.abort();
   const answered = pulls.get(id);
   if (answered) {
     pulls.delete(id);
-    answered(data);
-    return;
+    answered(data.cancel ? { failure: 'it was cancelled' } : data);
   }
+  if (data.cancel || answered) return;
   const method = methods[data.method];
   if (!method) return; // an answer to a pull of a call that has ended
   const controller = new AbortController();

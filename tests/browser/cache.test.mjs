@@ -4,11 +4,11 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { launchChromium, openPage, skip } from './lib/chromium.mjs';
+import { launchChromium, openPage, skip, timeout } from './lib/chromium.mjs';
 import { GREEDY, MODEL_PATH, PROMPT, nodeGreedy } from './lib/reference.mjs';
 import { root, startServer } from './lib/server.mjs';
 
-describe('the cache in Chromium', { skip }, () => {
+describe('the cache in Chromium', { skip, timeout }, () => {
   /** @type {import('playwright-core').Browser} */
   let browser;
   let expected = '';

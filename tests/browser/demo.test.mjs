@@ -10,7 +10,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, before, describe, it } from 'node:test';
-import { launchChromium, openPage, skip } from './lib/chromium.mjs';
+import { launchChromium, openPage, skip, timeout } from './lib/chromium.mjs';
 import { GREEDY, MODEL_PATH, PROMPT, nodeGreedy } from './lib/reference.mjs';
 import { root, startServer } from './lib/server.mjs';
 
@@ -30,7 +30,7 @@ async function choose(page, settings) {
   for (const [name, value] of Object.entries(settings)) await page.fill(`#${name}`, String(value));
 }
 
-describe('the demo page', { skip }, () => {
+describe('the demo page', { skip, timeout }, () => {
   /** @type {import('playwright-core').Browser} */
   let browser;
   let expected = '';

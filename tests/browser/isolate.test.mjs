@@ -4,10 +4,10 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { launchChromium, openPage, skip } from './lib/chromium.mjs';
+import { launchChromium, openPage, skip, timeout } from './lib/chromium.mjs';
 import { root, startServer } from './lib/server.mjs';
 
-describe('tansy-isolate.js', { skip }, () => {
+describe('tansy-isolate.js', { skip, timeout }, () => {
   it('isolates the page, its workers too, and lets other files pass', async () => {
     const extra = new Map([
       ['/site/index.html', '<!doctype html><title>site</title><script src="tansy-isolate.js"></script>'],

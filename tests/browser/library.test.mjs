@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { launchChromium, openPage, skip } from './lib/chromium.mjs';
+import { launchChromium, openPage, skip, timeout } from './lib/chromium.mjs';
 import { GREEDY, MODEL_PATH, PROMPT, nodeGreedy } from './lib/reference.mjs';
 import { root, startServer } from './lib/server.mjs';
 
@@ -46,7 +46,7 @@ async function workersEnd(page) {
   assert.equal(page.workers().length, 0, 'the worker has ended');
 }
 
-describe('tansy in Chromium', { skip }, () => {
+describe('tansy in Chromium', { skip, timeout }, () => {
   /** @type {import('playwright-core').Browser} */
   let browser;
   /** @type {{ text: string, ids: number[] }} */
@@ -259,6 +259,24 @@ describe('tansy in Chromium', { skip }, () => {
         [PROMPT, GREEDY],
       );
       assert.deepEqual(got, { early: true, after: expected.text });
+    }));
+
+  it('leaving the loop while the worker waits for it ends the run', () =>
+    inPage({}, async (page) => {
+      await loadInPage(page);
+      const got = await page.evaluate(
+        async ([prompt, greedy]) => {
+          let nTaken = 0;
+          for await (const text of window.model.generate(prompt, { temperature: 0, ignoreEos: true })) {
+            if (!text || ++nTaken < 2) continue;
+            await new Promise((resolve) => setTimeout(resolve, 1000)); // the worker is as far ahead as it may be
+            break;
+          }
+          return window.model.generate(prompt, greedy).text();
+        },
+        [PROMPT, GREEDY],
+      );
+      assert.equal(got, expected.text);
     }));
 
   it('the worker is never far ahead of a slow loop', () =>

@@ -2,11 +2,11 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { launchChromium, openPage, skip } from './lib/chromium.mjs';
+import { launchChromium, openPage, skip, timeout } from './lib/chromium.mjs';
 import { GREEDY, MODEL_PATH, PROMPT, nodeGreedy } from './lib/reference.mjs';
 import { startServer } from './lib/server.mjs';
 
-describe('memory in Chromium', { skip }, () => {
+describe('memory in Chromium', { skip, timeout }, () => {
   /** @type {import('playwright-core').Browser} */
   let browser;
   /** @type {{ text: string, ids: number[] }} */

@@ -8,7 +8,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { launchChromium, openPage, skip as noChromium } from './lib/chromium.mjs';
+import { launchChromium, openPage, skip as noChromium, timeout } from './lib/chromium.mjs';
 import { root, startServer } from './lib/server.mjs';
 
 const checkpoint = join(root, '../shared/models/stories260K');
@@ -16,7 +16,7 @@ const skip = noChromium || (existsSync(checkpoint) ? false : `SKIPPED: there is 
 const BEGINNING =
   'Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball.';
 
-describe('stories260K in Chromium', { skip }, () => {
+describe('stories260K in Chromium', { skip, timeout }, () => {
   it('tells the known story, whichever variant', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'tansy-stories-'));
     const file = join(folder, 'stories.tansy');

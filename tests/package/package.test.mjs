@@ -8,7 +8,7 @@ import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import { publint } from 'publint';
 import { listen, staticHandler } from '../../js/cli/static_server.js';
-import { launchChromium, skip } from '../browser/lib/chromium.mjs';
+import { launchChromium, skip, timeout } from '../browser/lib/chromium.mjs';
 import { root } from '../browser/lib/server.mjs';
 
 const exec = promisify(execFile);
@@ -147,7 +147,7 @@ const PAGE_SCRIPT = (/** @type {string} */ importing) => `${importing}
 })().catch((error) => { window.result = { error: String(error) }; });
 `;
 
-describe('in Chromium, under a strict Content-Security-Policy', { skip }, () => {
+describe('in Chromium, under a strict Content-Security-Policy', { skip, timeout }, () => {
   /** @type {import('playwright-core').Browser} */
   let browser;
   before(async () => {

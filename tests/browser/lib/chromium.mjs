@@ -22,7 +22,8 @@ export function findChromium() {
   });
 }
 
-/** For `describe(name, { skip }, …)`. */
+/** For `describe(name, { skip, timeout }, …)`. A page that waits for ever must fail its tests, not hold up the run. */
+export const timeout = 300_000;
 export const skip = findChromium() || process.env.CI ? false : 'there is no Chromium on this machine: install `chromium`, or set CHROMIUM_PATH';
 
 /** A browser with a profile of its own that is thrown away. */
