@@ -4,18 +4,20 @@
 usage: train.py --tokens KIDS.bin --valid VALID.bin --out DIR [--from CHECKPOINT_DIR] [--minutes 60] ...
 
 Token files are uint16 little-endian ids; documents start with id 0. `--from` continues a Hugging Face Llama checkpoint
-(its config wins over the size options). Writes a Hugging Face checkpoint; compress it with
-`npm run -s tansy -- compress DIR -o demo/models/NAME.tansy`. Needs numpy and torch (Debian: python3-numpy python3-torch).
+(its config wins over the size options, but for --context). Writes a Hugging Face checkpoint; compress it with
+`npm run -s tansy -- compress DIR -o demo/models/NAME.tansy`. Needs numpy and torch (Debian: python3-numpy python3-torch
+libopenblas0-pthread). On CPUs two processes of one thread are faster than one of two: start it twice, with
+WORLD_SIZE=2 RANK=0|1 MASTER_ADDR=127.0.0.1 MASTER_PORT=29511 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1.
 """
 import argparse, json, math, os, shutil, struct, time
-import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
+import numpy as np, torch, torch.distributed, torch.nn as nn, torch.nn.functional as F
 
 
 def arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--tokens', required=True), p.add_argument('--valid', required=True), p.add_argument('--out', required=True)
     p.add_argument('--from', dest='source'), p.add_argument('--tokenizer', help='directory with tokenizer files (default: --from)')
-    for name, value in dict(hidden=192, layers=6, heads=6, kv_heads=3, intermediate=512, vocab=4096, context=256, batch=8, threads=1, seed=1).items():
+    for name, value in dict(hidden=192, layers=6, heads=6, kv_heads=3, intermediate=512, vocab=4096, context=0, batch=8, threads=1, seed=1).items():
         p.add_argument('--' + name.replace('_', '-'), type=int, default=value)
     p.add_argument('--minutes', type=float, default=60), p.add_argument('--lr', type=float, default=2e-3)
     p.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
@@ -110,14 +112,17 @@ def main():
     torch.manual_seed(a.seed); torch.set_num_threads(a.threads)
     config = json.load(open(a.source + '/config.json')) if a.source else dict(
         architectures=['LlamaForCausalLM'], model_type='llama', hidden_size=a.hidden, intermediate_size=a.intermediate, num_hidden_layers=a.layers,
-        num_attention_heads=a.heads, num_key_value_heads=a.kv_heads, head_dim=a.hidden // a.heads, vocab_size=a.vocab, max_position_embeddings=a.context,
+        num_attention_heads=a.heads, num_key_value_heads=a.kv_heads, head_dim=a.hidden // a.heads, vocab_size=a.vocab, max_position_embeddings=a.context or 256,
         rms_norm_eps=1e-5, rope_theta=10000.0, hidden_act='silu', tie_word_embeddings=True, bos_token_id=0, eos_token_id=0, torch_dtype='float32')
+    if a.context: config['max_position_embeddings'] = a.context
+    rank, ranks = int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
+    if ranks > 1: torch.distributed.init_process_group('gloo')
     net = Llama(config)
     if a.source:
         for name, value in read_safetensors(a.source + '/model.safetensors'): net.w[name.replace('.', '/')].data.copy_(value)
     net.to(a.device)
     train, valid = np.fromfile(a.tokens, np.uint16), np.fromfile(a.valid, np.uint16)
-    n = config['max_position_embeddings']; rng = np.random.default_rng(a.seed)
+    n = config['max_position_embeddings']; rng = np.random.default_rng([a.seed, rank])
 
     def loss_at(data, starts):
         x = torch.from_numpy(np.stack([data[i:i + n + 1] for i in starts]).astype(np.int64)).to(a.device)
@@ -129,18 +134,29 @@ def main():
     matrices = [p for p in net.parameters() if p.dim() == 2]; vectors = [p for p in net.parameters() if p.dim() == 1]
     optimizer = torch.optim.AdamW([dict(params=matrices, weight_decay=0.1), dict(params=vectors, weight_decay=0)], lr=a.lr, betas=(0.9, 0.95))
     start, step, log, next_log = time.time(), 0, [], 0.0
-    while (done := (time.time() - start) / 60 / a.minutes) < 1:
-        if done * a.minutes >= next_log:
+
+    def time_done():
+        t = torch.tensor((time.time() - start) / 60 / a.minutes)
+        if ranks > 1: torch.distributed.broadcast(t, 0)  # all must agree on when to end
+        return t.item()
+
+    while (done := time_done()) < 1:
+        if rank == 0 and done * a.minutes >= next_log:
             next_log += max(1, a.minutes / 40)
-            log.append(dict(step=step, minutes=round(done * a.minutes, 1), tokens=step * a.batch * n, valid=round(validate(), 4)))
+            log.append(dict(step=step, minutes=round(done * a.minutes, 1), tokens=step * a.batch * n * ranks, valid=round(validate(), 4)))
             print(log[-1], f'{(1 - done) * a.minutes:.0f} minutes left', flush=True); save(net, config, a, log)
         # warm up, hold, then linear decay over the second half
         rate = a.lr * min(1, (step + 1) / 100) * min(1, max(0.01, (1 - done) / 0.5))
         for group in optimizer.param_groups: group['lr'] = rate
         loss = loss_at(train, rng.integers(0, len(train) - n - 1, a.batch))
         optimizer.zero_grad(set_to_none=True); loss.backward()
+        if ranks > 1:
+            flat = torch.cat([p.grad.view(-1) for p in net.parameters()])
+            torch.distributed.all_reduce(flat)
+            for p, part in zip(net.parameters(), flat.div_(ranks).split([p.numel() for p in net.parameters()])): p.grad.copy_(part.view_as(p))
         nn.utils.clip_grad_norm_(net.parameters(), 1.0); optimizer.step(); step += 1
-    log.append(dict(step=step, minutes=a.minutes, tokens=step * a.batch * n, valid=round(validate(), 4)))
+    if rank: return
+    log.append(dict(step=step, minutes=a.minutes, tokens=step * a.batch * n * ranks, valid=round(validate(), 4)))
     print(log[-1]); save(net, config, a, log)
 
 
