@@ -25,23 +25,35 @@ const wasmBeside = {
   },
 };
 
+/** @type {import('esbuild').BuildOptions} */
+const shared = {
+  absWorkingDir: root,
+  bundle: true,
+  minify: true,
+  charset: 'utf8',
+  platform: 'browser',
+  // The first with AbortSignal.any; module workers and SIMD128 are older.
+  target: ['chrome116', 'firefox124', 'safari17.4'],
+  legalComments: 'eof',
+  logLevel: 'warning',
+  plugins: [wasmBeside],
+};
+
+/**
+ * A bundle as a page gets it, in memory, without what is `external`.
+ * @param {string} entry
+ * @param {{ external?: string[] }} [options]
+ */
+export async function webBundle(entry, { external } = {}) {
+  const { outputFiles } = await build({ ...shared, format: 'esm', entryPoints: [entry], external, write: false, outdir: root });
+  return outputFiles[0].contents;
+}
+
 /** @param {{ outdir?: string }} [options] */
 export async function buildWeb({ outdir = join(root, 'dist') } = {}) {
+  // Maps name their sources, which the package has, and do not repeat them.
   /** @type {import('esbuild').BuildOptions} */
-  const common = {
-    absWorkingDir: root,
-    outdir,
-    bundle: true,
-    minify: true,
-    sourcemap: 'linked',
-    charset: 'utf8',
-    platform: 'browser',
-    // The first with AbortSignal.any; module workers and SIMD128 are older.
-    target: ['chrome116', 'firefox124', 'safari17.4'],
-    legalComments: 'eof',
-    logLevel: 'warning',
-    plugins: [wasmBeside],
-  };
+  const common = { ...shared, outdir, sourcemap: 'linked', sourcesContent: false };
   await Promise.all([
     build({ ...common, format: 'esm', entryPoints: { 'tansy.esm': 'web/index.js', 'tansy-worker': 'web/tansy-worker.js', 'tansy-thread': 'js/platform/browser_thread.js' } }),
     build({

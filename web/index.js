@@ -22,6 +22,12 @@ export { cachedModels, forgetModels } from './cache.js';
  * beside this script.
  */
 /** @typedef {import('../js/index.js').GenerateOptions} GenerateOptions */
+/** @typedef {import('../js/index.js').SamplerOptions} SamplerOptions */
+/** @typedef {import('../js/index.js').Progress} Progress */
+/** @typedef {import('../js/index.js').ModelStats} ModelStats */
+/** @typedef {import('../js/index.js').ModelConfig} ModelConfig */
+/** @typedef {import('../js/index.js').ChatMessage} ChatMessage */
+/** @typedef {import('../js/index.js').Fit} Fit */
 /** @typedef {string | URL | Blob | ArrayBuffer | ArrayBufferView | ReadableStream<Uint8Array>} SourceInput */
 
 /** An address beside this script. A function, so that bundlers do not take it for a second worker. @param {string} name */

@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
+import { LIMITS, kilobytes, measureSizes } from '../../scripts/lib/sizes.mjs';
 import { readExports } from '../../scripts/lib/source_lists.mjs';
 
 const path = (name) => fileURLToPath(new URL(`../../${name}`, import.meta.url));
@@ -119,4 +120,12 @@ test('dist/tansy-pack.wasm is a WASI command', (t) => {
 test('lock files name no registry', () => {
   for (const name of ['package-lock.json', 'wasm/toolchain/package-lock.json'])
     if (existsSync(path(name))) assert.doesNotMatch(readFileSync(path(name), 'utf8'), /"resolved"/, `${name}: keep .npmrc's omit-lockfile-registry-resolved`);
+});
+
+test('a page downloads no more than is promised', async (t) => {
+  const { core, whole } = await measureSizes();
+  assert.ok(core > 50_000, 'something was measured');
+  assert.ok(core <= LIMITS.core, `engine: ${kilobytes(core)} of gzip`);
+  assert.ok(whole > core && whole <= LIMITS.whole, `with tokenizer and chat template: ${kilobytes(whole)} of gzip`);
+  t.diagnostic(`engine ${kilobytes(core)}, with tokenizer and chat template ${kilobytes(whole)}, of gzip`);
 });

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import { publint } from 'publint';
+import { currentNode } from '../js/lib/builds.js';
 import { listen, staticHandler } from '../../js/cli/static_server.js';
 import { launchChromium, skip, timeout } from '../browser/lib/chromium.mjs';
 import { root } from '../browser/lib/server.mjs';
@@ -49,8 +50,12 @@ before(async () => {
 after(() => rmSync(scratch, { recursive: true, force: true }));
 
 test('the tarball has what is used, and nothing else', () => {
-  for (const path of ['js/index.js', 'js/cli/main.js', 'dist/tansy.js', 'dist/tansy.esm.js', 'dist/tansy-worker.js', 'dist/tansy-simd128.wasm', 'dist/types/js/index.d.ts', 'dist/types/web/index.d.ts', 'LICENSE', 'README.md'])
+  for (const path of ['js/index.js', 'js/cli/main.js', 'demo/index.html', 'dist/tansy.js', 'dist/tansy.esm.js', 'dist/tansy-worker.js', 'dist/tansy-simd128.wasm', 'dist/types/js/index.d.ts', 'dist/types/web/index.d.ts', 'LICENSE', 'README.md'])
     assert.ok(packed.includes(path), `${path} is missing`);
+  for (const path of packed.filter((path) => /^dist\/[^/]*\.js$/.test(path))) {
+    const map = /sourceMappingURL=(\S+)/.exec(readFileSync(join(installed, path), 'utf8'))?.[1];
+    assert.ok(map && packed.includes(`dist/${map}`), `${path}: its source map is missing`);
+  }
   assert.deepEqual(packed.filter((path) => /^(tests|src|scripts|build)\/|\.(c|h|tgz)$/.test(path)), []);
   const { dependencies } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8'));
   assert.deepEqual(readdirSync(join(app, 'node_modules')).filter((name) => !name.startsWith('.')).sort(), [...new Set(['tansy', ...Object.keys(dependencies).map((name) => name.split('/')[0])])].sort());
@@ -61,9 +66,10 @@ test('publint has nothing to say', async () => {
   assert.deepEqual(messages, []);
 });
 
-test('plain Node: import, generate, chat, the command, the wasm file', async () => {
-  write({
-    'node.mjs': `import { load, canRun, TansyError } from 'tansy';
+for (const [name, node] of /** @type {[string, () => string][]} */ ([['this Node', () => process.execPath], ['a current Node', currentNode]]))
+  test(`plain Node, ${name}: import, generate, chat, the command, the wasm file`, async () => {
+    write({
+      'node.mjs': `import { load, canRun, TansyError } from 'tansy';
 const model = await load(process.argv[2]);
 const text = await model.generate('Once upon a time', ${JSON.stringify(OPTIONS)}).text();
 const { choices } = await model.completions.create({ prompt: 'Once upon a time', temperature: 0, max_tokens: 12 });
@@ -72,16 +78,16 @@ try { await model.chat.completions.create({ messages: [{ role: 'user', content: 
 const fit = await canRun(process.argv[2]);
 model.dispose();
 console.log(JSON.stringify({ text, again: choices[0].text, code, ok: fit.ok, wasm: import.meta.resolve('tansy/tansy-simd128.wasm') }));`,
+    });
+    const { text, again, code, ok, wasm } = JSON.parse(await run([node(), 'node.mjs', model]));
+    assert.ok(text.length > 10);
+    assert.equal(again, text);
+    assert.deepEqual([code, ok], ['TANSY_CHAT_TEMPLATE', true]);
+    assert.ok(existsSync(new URL(wasm)));
+    const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+    assert.equal((await run([node(), join(installed, 'js/cli/main.js'), '--version'])).trim(), version);
+    assert.ok(existsSync(join(app, 'node_modules/.bin/tansy')));
   });
-  const { text, again, code, ok, wasm } = JSON.parse(await run([process.execPath, 'node.mjs', model]));
-  assert.ok(text.length > 10);
-  assert.equal(again, text);
-  assert.deepEqual([code, ok], ['TANSY_CHAT_TEMPLATE', true]);
-  assert.ok(existsSync(new URL(wasm)));
-  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
-  assert.equal((await run([process.execPath, join(installed, 'js/cli/main.js'), '--version'])).trim(), version);
-  assert.ok(existsSync(join(app, 'node_modules/.bin/tansy')));
-});
 
 /** @param {string} file @param {string} text @param {object} options */
 async function compile(file, text, options) {
@@ -90,7 +96,8 @@ async function compile(file, text, options) {
   await run([...tool('typescript/bin/tsc'), '-p', '.']);
 }
 
-const CONSUMER = `import { load, TansyError, type GenerateOptions, type Model } from 'tansy';
+/** @param {string} bytes how heapBytes is asked for: in a page the model is in a worker */
+const consumer = (bytes) => `import { load, TansyError, type GenerateOptions, type Model } from 'tansy';
 export async function main(): Promise<string> {
   const model: Model = await load('model.tansy', { memoryBudget: '64MB', onProgress: ({ loaded, total }) => console.log(loaded, total) });
   const options: GenerateOptions = { maxTokens: 10, stop: ['x'], responseFormat: { type: 'json_object' } };
@@ -99,7 +106,7 @@ export async function main(): Promise<string> {
   for await (const chunk of stream) console.log(chunk.choices[0]?.delta.content?.length);
   const whole = await model.chat.completions.create({ messages: [{ role: 'user', content: 'hi' }] });
   const reason: 'stop' | 'length' = whole.choices[0].finish_reason;
-  const bytes: number = model.stats().heapBytes;
+  const bytes: number = ${bytes};
   try { model.dispose(); } catch (error) { if (error instanceof TansyError) console.log(error.code === 'TANSY_DISPOSED'); }
   // @ts-expect-error an option that does not exist
   model.generate('a', { maxTokenz: 1 });
@@ -108,10 +115,17 @@ export async function main(): Promise<string> {
   return reason + bytes;
 }
 `;
-for (const [moduleResolution, module] of [['nodenext', 'nodenext'], ['bundler', 'esnext']])
-  test(`TypeScript --strict, ${moduleResolution}: types of the package alone`, async () => {
-    await compile('consumer.ts', CONSUMER, { module, moduleResolution });
-  });
+const [IN_NODE, IN_PAGE] = ['model.stats().heapBytes', '(await model.stats()).heapBytes'];
+for (const [name, text, options] of /** @type {[string, string, object][]} */ ([
+  ['nodenext: Node', consumer(IN_NODE), { module: 'nodenext', moduleResolution: 'nodenext' }],
+  ['bundler: a page', consumer(IN_PAGE), { moduleResolution: 'bundler' }],
+  ['condition browser: a page', consumer(IN_PAGE), { moduleResolution: 'bundler', customConditions: ['browser'] }],
+]))
+  test(`TypeScript --strict, ${name}: types of the package alone`, () => compile('consumer.ts', text, options));
+
+test('TypeScript: a page that forgets that its model is in a worker does not compile', async () => {
+  await assert.rejects(compile('consumer.ts', consumer(IN_NODE), {}), /Property 'heapBytes' does not exist on type 'Promise/);
+});
 
 test("TypeScript: results fit the types of the package openai", async () => {
   mkdirSync(join(app, 'node_modules'), { recursive: true });
