@@ -2,7 +2,7 @@
  * tansy: runs language models from ANS-compressed weights, in a heap of exactly the size the plan says.
  *
  *   import { load } from 'tansy';
- *   const model = await load('books-3m.tansy', { memoryBudget: '16MB' });
+ *   const model = await load('model.tansy', { memoryBudget: '16MB' });
  *   for await (const text of model.generate('Once upon a time')) process.stdout.write(text);
  *   model.dispose();
  *

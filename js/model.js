@@ -7,7 +7,7 @@ import { TansyError, throwIfAborted } from './errors.js';
 import { Generation, Timing, runGeneration } from './generation.js';
 import { readConfig, readStats, withForms } from './model_info.js';
 import { openAi } from './openai/index.js';
-import { checkGenerateOptions } from './options.js';
+import { checkGenerateOptions, optionsOf } from './options.js';
 import { Residence } from './residence.js';
 import { compileFormat } from './schema/response_format.js';
 import { TokenTable } from './schema/tokens.js';
@@ -128,7 +128,8 @@ export class Model {
    * @returns {{text: string, ids: number[]}}
    */
   applyChatTemplate(messages, variables = {}) {
-    const { chat_template: template = this.chatTemplate, ...rest } = variables;
+    this.#residence.present();
+    const { chat_template: template = this.chatTemplate, ...rest } = optionsOf('applyChatTemplate', variables);
     if (typeof template !== 'string')
       throw new TansyError('TANSY_CHAT_TEMPLATE', 'This model has no chat template: it only continues text. Use generate() with a prompt, or pass a chat_template.');
     const { config } = this.#text();
@@ -146,7 +147,8 @@ export class Model {
    * @param {{addBos?: boolean}} [options] addBos: with what the model puts before a text; false
    * @returns {number[]}
    */
-  tokenize(text, { addBos = false } = {}) {
+  tokenize(text, options = {}) {
+    const { addBos = false } = optionsOf('tokenize', options);
     if (typeof text !== 'string') throw new TansyError('TANSY_OPTION', `tokenize takes a string; got ${typeof text}.`);
     return addBos ? this.#promptIds(text, true) : this.#text().encode(text, false);
   }
@@ -156,7 +158,8 @@ export class Model {
    * @param {{skipSpecial?: boolean}} [options] skipSpecial: leave out tokens such as BOS; true
    * @returns {string}
    */
-  detokenize(ids, { skipSpecial = true } = {}) {
+  detokenize(ids, options = {}) {
+    const { skipSpecial = true } = optionsOf('detokenize', options);
     return this.#text().decode(this.#checkIds(ids, 'detokenize', true), skipSpecial);
   }
 
@@ -166,7 +169,8 @@ export class Model {
    * @param {{signal?: AbortSignal}} [options]
    * @returns {Promise<Float32Array>} [ids.length, vocab]
    */
-  async logits(ids, { signal } = {}) {
+  async logits(ids, options = {}) {
+    const { signal } = optionsOf('logits', options);
     const list = this.#checkIds(ids, 'logits');
     const { vocab } = this.config;
     const out = new Float32Array(list.length * vocab);
@@ -180,7 +184,8 @@ export class Model {
    * @param {{signal?: AbortSignal}} [options]
    * @returns {AsyncGenerator<{first: number, rows: Float32Array}>}
    */
-  async *logitRows(ids, { signal } = {}) {
+  async *logitRows(ids, options = {}) {
+    const { signal } = optionsOf('logitRows', options);
     const list = this.#checkIds(ids, 'logits');
     this.#claim();
     try {
@@ -370,7 +375,7 @@ export class Model {
    */
   #checkIds(ids, what, mayBeEmpty = false) {
     const list = Array.isArray(ids) || ArrayBuffer.isView(ids) ? Array.from(/** @type {ArrayLike<number>} */ (/** @type {unknown} */ (ids))) : undefined;
-    if (list === undefined) throw new TansyError('TANSY_OPTION', `${what}: expected a list of token ids; got ${ids === null ? 'null' : typeof ids}.`);
+    if (list === undefined) throw new TansyError('TANSY_OPTION', `${what} must be ${what === 'the prompt' ? 'a text or ' : ''}a list of token ids; got ${ids === null ? 'null' : typeof ids}.`);
     if (list.length === 0 && !mayBeEmpty) throw new TansyError('TANSY_OPTION', `${what}: the list of token ids is empty.`);
     const bad = list.findIndex((id) => !Number.isInteger(id) || id < 0 || id >= this.config.vocab);
     if (bad >= 0) throw new TansyError('TANSY_OPTION', `${what}: token ${bad} is ${String(list[bad])}; ids are integers from 0 to ${this.config.vocab - 1}.`);

@@ -4,7 +4,7 @@
  * Names are camelCase; the snake_case names of OpenAI's API and the other common spellings are accepted too.
  */
 import { TansyError } from './errors.js';
-import { nearest, parseBytes } from './units.js';
+import { nearest, parseBytes, shown } from './units.js';
 
 /**
  * @typedef {object} Rule
@@ -58,6 +58,12 @@ const LOAD = /** @type {const} */ ({
   retry: { type: 'any' },
 });
 
+const RETRY = /** @type {const} */ ({
+  attempts: { type: 'integer', min: 1, max: 1000 },
+  delayMs: { type: 'number', min: 0, max: 1e6 },
+  stallMs: { type: 'number', min: 1, max: 1e9 },
+});
+
 /** @type {Readonly<Record<string, string>>} */
 const ALIASES = Object.freeze({
   max_new_tokens: 'maxTokens',
@@ -101,23 +107,22 @@ function check(what, rules, given) {
  * @returns {unknown}
  */
 function checkOne(name, rule, value) {
-  const shown = () => (typeof value === 'string' ? JSON.stringify(value) : String(value));
   switch (rule.type) {
     case 'integer':
     case 'number': {
       const { min = -Infinity, max = Infinity } = rule;
       if (typeof value !== 'number' || !(value >= min && value <= max) || (rule.type === 'integer' && !Number.isInteger(value)))
-        throw new TansyError('TANSY_OPTION', `${name} must be ${rule.type === 'integer' ? 'an integer' : 'a number'} from ${min} to ${max}; got ${shown()}.`);
+        throw new TansyError('TANSY_OPTION', `${name} must be ${rule.type === 'integer' ? 'an integer' : 'a number'} from ${min} to ${max}; got ${shown(value)}.`);
       return value;
     }
     case 'boolean':
-      if (typeof value !== 'boolean') throw new TansyError('TANSY_OPTION', `${name} must be true or false; got ${shown()}.`);
+      if (typeof value !== 'boolean') throw new TansyError('TANSY_OPTION', `${name} must be true or false; got ${shown(value)}.`);
       return value;
     case 'bytes':
       return parseBytes(/** @type {string} */ (value), name);
     case 'choice':
       if (!rule.choices?.includes(/** @type {string} */ (value)))
-        throw new TansyError('TANSY_OPTION', `${name} must be one of ${rule.choices?.join(', ')}; got ${shown()}.`);
+        throw new TansyError('TANSY_OPTION', `${name} must be one of ${rule.choices?.join(', ')}; got ${shown(value)}.`);
       return value;
     case 'strings': {
       const list = typeof value === 'string' ? [value] : value;
@@ -209,7 +214,21 @@ export function checkLoadOptions(what, options) {
   const out = /** @type {CheckedLoadOptions} */ (check(what, LOAD, options));
   checkSignal(out.signal);
   checkFunction('onProgress', out.onProgress);
+  if (out.retry !== undefined) out.retry = check('retry', RETRY, out.retry);
   return out;
+}
+
+/**
+ * The options of a call that takes few, as an object to take them from.
+ * @template {object} T
+ * @param {string} what name of the call, for the message
+ * @param {T} options
+ * @returns {T}
+ */
+export function optionsOf(what, options) {
+  if (options === null || typeof options !== 'object') throw new TansyError('TANSY_OPTION', `The options of ${what} must be an object; got ${shown(options)}.`);
+  if ('signal' in options) checkSignal(options.signal ?? undefined);
+  return options;
 }
 
 /** @param {unknown} signal */

@@ -36,8 +36,10 @@ const PIECE_NBYTES = 1 << 18;
 export async function openSource(input, retry) {
   if (typeof input === 'string' || input instanceof URL) {
     const url = asUrl(input);
+    if (url === undefined && input === '') throw new TansyError('TANSY_SOURCE', 'The address of the model is empty. Give a URL, or a path in Node.');
     if (url !== undefined && (url.protocol === 'http:' || url.protocol === 'https:')) return new HttpSource(url, retry);
     if (url !== undefined && (url.protocol === 'blob:' || url.protocol === 'data:')) return new HttpSource(url, retry);
+    if (url !== undefined && url.protocol !== 'file:') throw new TansyError('TANSY_SOURCE', `${url.href} cannot be read: use http:, https: or file: addresses.`);
     return openPath(input);
   }
   if (input instanceof Blob) return new BlobSource(input);
@@ -58,9 +60,11 @@ export async function openSource(input, retry) {
 function asUrl(input) {
   if (input instanceof URL) return input;
   /* two letters at least: C:\models is a path */
-  if (/^[a-z][a-z0-9+.-]+:/i.test(input)) return new URL(input);
+  const absolute = /^[a-z][a-z0-9+.-]+:/i.test(input);
   const base = globalThis.location?.href;
-  return base === undefined ? undefined : new URL(input, base);
+  if (!absolute && base === undefined) return undefined;
+  if (!URL.canParse(input, base)) throw new TansyError('TANSY_SOURCE', `"${input}" is no address. Check it for slips.`);
+  return new URL(input, base);
 }
 
 /** @implements {Source} */

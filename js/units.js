@@ -23,7 +23,22 @@ export function parseBytes(value, what) {
     const match = /^\s*(\d+(?:\.\d+)?)\s*([bkmg]?)(?:i?b)?\s*$/i.exec(value);
     if (match !== null) return Math.floor(Number(match[1]) * /** @type {number} */ (UNITS.get(match[2].toLowerCase())));
   }
-  throw new TansyError('TANSY_OPTION', `${what} must be a number of bytes or a string such as "64MB" or "1.5GB"; got ${JSON.stringify(value) ?? String(value)}.`);
+  throw new TansyError('TANSY_OPTION', `${what} must be a number of bytes or a string such as "64MB" or "1.5GB"; got ${shown(value)}.`);
+}
+
+/** Any value in a message: quoted when it is a string, and not too long. @param {unknown} value */
+export function shown(value) {
+  const text = typeof value === 'string' || (typeof value === 'object' && value !== null) ? tryJson(value) : String(value);
+  return text.length > 60 ? `${text.slice(0, 60)}…` : text;
+}
+
+/** @param {unknown} value */
+function tryJson(value) {
+  try {
+    return JSON.stringify(value) ?? String(value);
+  } catch {
+    return Object.prototype.toString.call(value); /* it refers to itself, or holds a bigint */
+  }
 }
 
 /**

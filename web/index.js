@@ -3,7 +3,7 @@
  * never blocks, and dispose() gives every byte back at once because the worker ends.
  *
  *   import { load } from 'tansy';
- *   const model = await load('books-3m.tansy', { memoryBudget: '16MB' });
+ *   const model = await load('model.tansy', { memoryBudget: '16MB' });
  *   for await (const text of model.generate('Once upon a time')) document.body.append(text);
  *   model.dispose();
  */

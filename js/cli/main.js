@@ -22,7 +22,7 @@ const COMMANDS = Object.freeze({
 const OVERVIEW = `tansy: language models from ANS-compressed weights, in a small WebAssembly heap
 
   tansy run -m FILE_OR_URL -p PROMPT    continue a text
-  tansy compress IN_DIR -o FILE         make a .tansy file of a Hugging Face checkpoint
+  tansy compress IN -o FILE             make a .tansy file of a Hugging Face checkpoint or a .gguf file
   tansy inspect FILE                    what is in a file, and what its weights cost
   tansy eval -m FILE --text FILE        perplexity, accuracy, bits per weight
   tansy bench -m FILE_OR_URL            speed and memory
@@ -65,6 +65,11 @@ async function main(argv, signal) {
   await command.run(args, signal);
 }
 
+/** A sentence of the library, with its options as this program's flags. @param {string} words */
+function inFlags(words) {
+  return words.replace(/\bmemoryBudget\b/g, '--memory').replace(/\bcontextSize\b/g, '--ctx-size').replace(/\bwasmUrl\b/g, '--wasm');
+}
+
 const controller = new AbortController();
 process.once('SIGINT', () => controller.abort());
 process.once('SIGTERM', () => controller.abort());
@@ -78,7 +83,8 @@ const argv = process.argv.slice(2);
 try {
   await main(argv, controller.signal);
 } catch (error) {
-  const { code, message, details } = error instanceof TansyError ? error : { code: undefined, message: String(/** @type {Error} */ (error)?.stack ?? error), details: {} };
+  const { code, message: words, details } = error instanceof TansyError ? error : { code: undefined, message: String(/** @type {Error} */ (error)?.stack ?? error), details: {} };
+  const message = inFlags(words);
   if (code === 'TANSY_ABORTED') {
     process.exitCode = 130;
   } else {

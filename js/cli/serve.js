@@ -4,7 +4,7 @@ import { basename, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { TansyError } from '../errors.js';
-import { load } from '../index.js';
+import { canRun, load } from '../index.js';
 import { MODEL_FLAGS, loadOptions } from './model_flags.js';
 import { printJson } from './output.js';
 import { apiHandler } from './serve_api.js';
@@ -39,6 +39,7 @@ const folder = (/** @type {string} */ name) => fileURLToPath(new URL(`../../${na
 async function run({ positionals, values }, signal) {
   const file = resolve(positionals[0]);
   if (!existsSync(file) || !statSync(file).isFile()) throw new TansyError('TANSY_NOT_FOUND', `There is no file ${positionals[0]}; check the path.`);
+  await canRun(file, { signal }); // reads the header: a file that is no model is refused now, not when somebody asks for it
   const address = `/model/${basename(file)}`;
   let chatTemplate;
   if (values.chatTemplate !== undefined) {

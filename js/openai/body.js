@@ -1,6 +1,6 @@
 /** body.js: checks the body of a request, and makes of it what generate() takes. */
 import { TansyError } from '../errors.js';
-import { nearest } from '../units.js';
+import { nearest, shown } from '../units.js';
 
 /**
  * @param {string} param
@@ -11,11 +11,6 @@ export function badParam(param, words) {
 }
 
 /** @typedef {(value: any, name: string) => void} Check */
-
-const shown = (/** @type {unknown} */ value) => {
-  const text = JSON.stringify(value) ?? String(value);
-  return text.length > 60 ? `${text.slice(0, 60)}…` : text;
-};
 
 /** @param {number} min @param {number} max @returns {Check} */
 const number = (min, max) => (value, name) => {

@@ -28,7 +28,7 @@ export async function openPath(path) {
     const reason = /** @type {NodeJS.ErrnoException} */ (error).code;
     if (reason === 'ENOENT' || reason === 'ENOTDIR')
       throw new TansyError('TANSY_NOT_FOUND', `There is no file ${name}; check the path.`, { path: name }, error);
-    throw new TansyError('TANSY_IO', `${name} cannot be opened (${reason}); check its permissions.`, { path: name }, error);
+    throw new TansyError('TANSY_IO', `${name} cannot be opened (${reason}); check its name and permissions.`, { path: name }, error);
   }
 }
 

@@ -1,5 +1,6 @@
 /** response_format.js: OpenAI's `response_format` → the matcher of the texts it admits. */
 import { TansyError } from '../errors.js';
+import { shown } from '../units.js';
 import { anyObject, compileSchema } from './compile.js';
 
 /**
@@ -21,7 +22,7 @@ export function compileFormat(format) {
   if (type !== 'json_object' && type !== 'json_schema')
     throw new TansyError(
       'TANSY_OPTION',
-      `response_format must be { type: 'json_schema', json_schema: { name, schema } }, { type: 'json_object' } or { type: 'text' }; got ${JSON.stringify(format) ?? String(format)}.`,
+      `response_format must be { type: 'json_schema', json_schema: { name, schema } }, { type: 'json_object' } or { type: 'text' }; got ${shown(format)}.`,
     );
   if (type === 'json_schema' && (named === null || typeof named !== 'object' || named.schema === undefined))
     throw new TansyError('TANSY_SCHEMA', 'response_format.json_schema.schema is missing. Give the JSON schema of the answer there.');
@@ -29,7 +30,8 @@ export function compileFormat(format) {
   try {
     key = type === 'json_object' ? '' : JSON.stringify(named.schema);
   } catch (error) {
-    throw new TansyError('TANSY_SCHEMA', 'The schema refers to itself as a JavaScript object. Use $ref for recursion.', {}, error);
+    const why = error instanceof RangeError ? 'The schema is too deep. Nest it less' : 'The schema refers to itself as a JavaScript object, or holds what JSON cannot. Write it as JSON';
+    throw new TansyError('TANSY_SCHEMA', `${why}; use $ref for recursion.`, {}, error);
   }
   if (last?.key !== key) last = { key, matcher: type === 'json_object' ? anyObject() : compileSchema(JSON.parse(key)) };
   return last.matcher;

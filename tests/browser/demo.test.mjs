@@ -7,7 +7,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, before, describe, it } from 'node:test';
 import { launchChromium, openPage, skip, timeout } from './lib/chromium.mjs';
@@ -190,7 +190,7 @@ describe('the demo page', { skip, timeout }, () => {
       const [line] = await once(createInterface(child.stdout), 'line');
       await page.goto(JSON.parse(line).url);
       await ready(page);
-      assert.equal(await page.textContent('#model-name'), 'books-3m');
+      assert.equal(await page.textContent('#model-name'), basename(MODEL_PATH, '.tansy'));
       await choose(page, GREEDY);
       await page.fill('#prompt', PROMPT);
       await page.click('#go');

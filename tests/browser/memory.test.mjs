@@ -66,7 +66,7 @@ describe('memory in Chromium', { skip, timeout }, () => {
       assert.equal(got.refused, 'TANSY_OVER_BUDGET');
       assert.equal(got.damaged, 'TANSY_SESSION');
       assert.equal(got.nSession, got.position);
-      const fetched = server.requests.filter((request) => request.includes('books-3m') && request.startsWith('GET')).length;
+      const fetched = server.requests.filter((request) => request.includes(MODEL_PATH) && request.startsWith('GET')).length;
       assert.ok(fetched < 20, `${fetched} requests: the moves read the cache`);
     }));
 

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { EMBEDDED_MODEL } from '../../demo/embedded.js';
 import { Engine, Planner } from '../../js/engine.js';
 import { completeHeader, readFront } from '../../js/header.js';
 import { compileModule } from '../../js/instantiate.js';
@@ -35,7 +36,7 @@ const KINDS = /** @type {const} */ (['static', 'tables', 'ans', 'packed', 'int8'
 test(`${N_DRAWS} random draws of model, budget, context and threads`, async () => {
   const random = uniform();
   const seeds = ['llama', 'gemma', 'gpt2'].map((name) => join(root, `tests/fuzz/seeds/fuzz_engine/${name}.tansy`));
-  const files = [join(root, 'demo/models/books-3m.tansy'), ...seeds];
+  const files = [join(root, 'demo', EMBEDDED_MODEL), ...seeds];
   const modules = [await compileModule(built(builds[0].wasm), undefined, false), await compileModule(built(builds[2].wasm), undefined, true)];
   const models = [];
   for (const path of files) {

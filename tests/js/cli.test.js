@@ -6,6 +6,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { EMBEDDED_MODEL } from '../../demo/embedded.js';
 import { built, cliPath, root, tansy, tansyJson } from './lib/builds.js';
 import { writeCheckpoint } from './lib/checkpoint.js';
 import { serveFile } from './lib/file_server.js';
@@ -13,7 +14,7 @@ import { serveFile } from './lib/file_server.js';
 const folder = mkdtempSync(join(tmpdir(), 'tansy test-'));
 const source = join(folder, 'checkpoint');
 const model = join(folder, 'tiny.tansy');
-const demo = join(root, 'demo/models/books-3m.tansy');
+const demo = join(root, 'demo', EMBEDDED_MODEL);
 before(async () => {
   writeCheckpoint(source);
   await tansyJson(['compress', source, '-o', model, '--bits', '8', '--no-prune']);
@@ -88,6 +89,11 @@ for (const [args, words, status = 2] of /** @type {[string[], RegExp, number?][]
   [['bench'], /-m FILE_OR_URL is required/],
   [['bench', '-m', model, '-r', '0'], /-r must be a whole number from 1 to 1000/],
   [['serve', nothing], /\[TANSY_NOT_FOUND\]/, 1],
+  [['serve', text, '--port', '0'], /text\.txt.*not a \.tansy file.*\[TANSY_NOT_TANSY\]/, 1],
+  [['run', '-m', 'ftp://host/x.tansy', '-p', 'a'], /use http:, https: or file: addresses.*\[TANSY_SOURCE\]/, 1],
+  [['run', '-m', model, '-p', 'a', '--memory', '100KB', '-c', '8'], /Raise --memory or lower --ctx-size/, 1],
+  [['run', '-m', model, '-p', 'a', '--wasm', nothing], /say where it is with --wasm\..*\[TANSY_WASM\]/, 1],
+  [['synth', '--preset', 'gpt-9', '-o', 'x'], /--preset must be one of smollm2-135m/],
   [['serve', text, '--port', '99999'], /--port must be a whole number from 0 to 65535/],
 ]))
   test(`refused: tansy ${args.map((arg) => arg.replace(folder, '…').slice(0, 40)).join(' ')}`, async () => {
@@ -183,6 +189,16 @@ test('run --ids --logits writes every position', async () => {
   const last = Array.from({ length: 260 }, (_, i) => bytes.readFloatLE((4 * 260 + i) * 4));
   const { ids } = await tansyJson(['run', '-m', model, '--ids', '1,2,3,4,5', '-n', '1', '--temp', '0', '--ignore-eos']);
   assert.equal(ids[0], last.indexOf(Math.max(...last)));
+});
+
+test('a reader that goes away early is no failure', async () => {
+  const child = spawn(process.execPath, [cliPath, 'run', '-m', demo, '-p', 'Once', '-n', '100000', '--ignore-eos']);
+  let stderr = '';
+  child.stderr.on('data', (data) => (stderr += data));
+  await once(child.stdout, 'data');
+  child.stdout.destroy();
+  const [status] = await once(child, 'close');
+  assert.deepEqual([status, stderr], [0, '']);
 });
 
 test('an interrupt ends a run with status 130', async () => {

@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { EMBEDDED_MODEL } from '../../demo/embedded.js';
 import { canRun, load } from '../../js/index.js';
 import { built, builds, root, sharedPath, tansyJson } from './lib/builds.js';
 import { writeCheckpoint } from './lib/checkpoint.js';
@@ -126,7 +127,7 @@ for (const name of ['llama-A', 'llama3rope-A'])
   });
 
 test('the smallest budget: the weights are ANS-coded, scratch stays below 1 MiB, the text is the same', async () => {
-  for (const model of [path, join(root, 'demo/models/books-3m.tansy')]) {
+  for (const model of [path, join(root, 'demo', EMBEDDED_MODEL)]) {
     const fit = await canRun(model, { wasmUrl, residency: 'ans' });
     assert.equal(fit.ok, true);
     const small = await load(model, { wasmUrl, memoryBudget: fit.bytesNeeded, residency: 'ans' });
@@ -289,7 +290,7 @@ test('AbortSignal in prefill and in generation; the model goes on afterwards', a
 });
 
 test('a timer can stop a long prefill: the event loop gets its turns', async () => {
-  const model = await load(join(root, 'demo/models/books-3m.tansy'), { wasmUrl, residency: 'ans', batchSize: 1 });
+  const model = await load(join(root, 'demo', EMBEDDED_MODEL), { wasmUrl, residency: 'ans', batchSize: 1 });
   const ids = Array.from({ length: 250 }, (_, i) => i + 1);
   const started = performance.now();
   await assert.rejects(model.generate(ids, { signal: AbortSignal.timeout(20) }).text(), { code: 'TANSY_ABORTED' });
@@ -321,7 +322,7 @@ test('wrong arguments are named', async () => {
     [[1, 260], /token 1 is 260; ids are integers from 0 to 259/],
     [[1.5], /token 0 is 1\.5/],
     [[-1], /-1/],
-    [42, /expected a list of token ids; got number/],
+    [42, /a text or a list of token ids; got number/],
     [null, /got null/],
   ]))
     assert.throws(() => model.generate(bad), { code: 'TANSY_OPTION', message: words });

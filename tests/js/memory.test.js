@@ -6,13 +6,14 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import { EMBEDDED_MODEL } from '../../demo/embedded.js';
 import { Engine } from '../../js/engine.js';
 import { canRun, load } from '../../js/index.js';
 import { crc32 } from '../reference/crc32.js';
 import { built, builds, root, tansy, tansyJson } from './lib/builds.js';
 
 const wasmUrl = built(builds[0].wasm);
-const BOOKS = join(root, 'demo/models/books-3m.tansy');
+const BOOKS = join(root, 'demo', EMBEDDED_MODEL);
 const folder = mkdtempSync(join(tmpdir(), 'tansy-memory-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
 const PROMPT = Array.from({ length: 24 }, (_, i) => (i * 29 + 3) % 500);

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
 import { readTansy } from '../reference/tansy_reader.js';
+import { EMBEDDED_MODEL } from '../../demo/embedded.js';
 import { root, sharedPath, tansyJson } from './lib/builds.js';
 import { writeCheckpoint } from './lib/checkpoint.js';
 
@@ -77,11 +78,11 @@ for (const [bits, prune] of /** @type {const} */ ([
   });
 
 test('the embedded model: both decoders give the same integers', async () => {
-  await compare(join(root, 'demo/models/books-3m.tansy'));
+  await compare(join(root, 'demo', EMBEDDED_MODEL));
 });
 
 test('damage is found', async () => {
-  const bytes = readFileSync(join(root, 'demo/models/books-3m.tansy'));
+  const bytes = readFileSync(join(root, 'demo', EMBEDDED_MODEL));
   for (const at of [100, 2000, bytes.length >> 1, bytes.length - 1]) {
     const bad = Uint8Array.from(bytes);
     bad[at] ^= 4;

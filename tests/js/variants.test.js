@@ -5,6 +5,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { EMBEDDED_MODEL } from '../../demo/embedded.js';
 import { built, builds, nativeRunner, root, runProgram, sharedPath, tansyJson } from './lib/builds.js';
 import { writeCheckpoint } from './lib/checkpoint.js';
 
@@ -41,7 +42,7 @@ async function probeNative(model, vocab) {
 
 for (const [name, path, vocab] of /** @type {const} */ ([
   ['a random model', () => tiny, 260],
-  ['the embedded model', () => join(root, 'demo/models/books-3m.tansy'), 4096],
+  ['the embedded model', () => join(root, 'demo', EMBEDDED_MODEL), 4096],
 ]))
   test(`${name}: native and wasm, ANS and packed and int8, batched and not: the same logits, the same tokens`, async () => {
     const native = await probeNative(path(), vocab);

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import { publint } from 'publint';
+import { EMBEDDED_MODEL } from '../../demo/embedded.js';
 import { currentNode } from '../js/lib/builds.js';
 import { listen, staticHandler } from '../../js/cli/static_server.js';
 import { launchChromium, skip, timeout } from '../browser/lib/chromium.mjs';
@@ -16,7 +17,7 @@ const exec = promisify(execFile);
 const scratch = mkdtempSync(join(tmpdir(), 'tansy-package-'));
 const app = join(scratch, 'app');
 const installed = join(app, 'node_modules/tansy');
-const model = join(root, 'demo/models/books-3m.tansy');
+const model = join(root, 'demo', EMBEDDED_MODEL);
 const npm = process.env.npm_execpath?.endsWith('.js') ? [process.execPath, process.env.npm_execpath] : ['npm'];
 const STRICT_CSP = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'";
 const OPTIONS = { temperature: 0, maxTokens: 12 };
@@ -148,7 +149,7 @@ export {};
 
 const PAGE_SCRIPT = (/** @type {string} */ importing) => `${importing}
 (async () => {
-  const model = await tansy.load('books-3m.tansy');
+  const model = await tansy.load('model.tansy');
   const text = await model.generate('Once upon a time', ${JSON.stringify(OPTIONS)}).text();
   const stream = await model.completions.create({ prompt: 'Once upon a time', temperature: 0, max_tokens: 12, logprobs: 1, stream: true, stream_options: { include_usage: true } });
   let streamed = '', usage;
@@ -171,7 +172,7 @@ describe('in Chromium, under a strict Content-Security-Policy', { skip, timeout 
 
   /** Opens a folder's page, and checks what its script has left. @param {string} folder */
   async function check(folder) {
-    cpSync(model, join(folder, 'books-3m.tansy'));
+    cpSync(model, join(folder, 'model.tansy'));
     const files = staticHandler({ mounts: { '/': `${folder}/` } });
     const server = await listen(async (request, response) => {
       response.setHeader('Content-Security-Policy', STRICT_CSP);

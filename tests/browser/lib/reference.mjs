@@ -2,11 +2,12 @@
 
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { EMBEDDED_MODEL } from '../../../demo/embedded.js';
 import { load } from '../../../js/index.js';
 import { root } from './server.mjs';
 
 /** The model that the repository ships. */
-export const MODEL_PATH = '/demo/models/books-3m.tansy';
+export const MODEL_PATH = `/demo/${EMBEDDED_MODEL}`;
 export const PROMPT = 'Once upon a time';
 export const GREEDY = Object.freeze({ temperature: 0, maxTokens: 40 });
 
