@@ -27,11 +27,11 @@ static const uint8_t *hist_of(const struct blocks *b, uint32_t group, uint32_t s
   return b->hist + ((size_t)group * b->n_steps + step) * N_BINS;
 }
 
-static void count_blocks(const int32_t *z, const struct tansy_coding_plan *p, struct blocks *b) {
+static void count_blocks(struct tansy_integers z, const struct tansy_coding_plan *p, struct blocks *b) {
   for (uint32_t i = 0; i < p->n_rows; i++)
     for (uint32_t j = 0; j < p->n_cols; j++) {
       size_t block = (size_t)(i / TANSY_GROUP_N_ROWS) * b->n_steps + j / TANSY_LANES;
-      b->hist[block * N_BINS + tansy_symbol_of(z[(size_t)i * p->n_cols + j], p->raw_bits)]++;
+      b->hist[block * N_BINS + tansy_symbol_of(tansy_integer_at(z, (size_t)i * p->n_cols + j), p->raw_bits)]++;
     }
 }
 
@@ -189,7 +189,7 @@ static void search(const struct blocks *b, uint32_t max_tables, double escape_bi
   }
 }
 
-enum tansy_status tansy_classes_choose(const int32_t *z, uint32_t max_tables, double escape_bits, double far_bits,
+enum tansy_status tansy_classes_choose(struct tansy_integers z, uint32_t max_tables, double escape_bits, double far_bits,
                                        struct tansy_coding_plan *p) {
   struct blocks b = {.n_groups = p->n_groups, .n_steps = p->n_steps};
   b.hist = calloc((size_t)b.n_groups * b.n_steps, N_BINS);

@@ -7,7 +7,7 @@
 /* Searches row and step classes and their tables for plan->raw_bits, and puts them into the plan, with plan->bits, if they cost
  * less than one table. escape_bits: of an entry of the side list; far_bits: what a weight outside the coded range costs beyond
  * that, on average. */
-enum tansy_status tansy_classes_choose(const int32_t *z, uint32_t max_tables, double escape_bits, double far_bits,
+enum tansy_status tansy_classes_choose(struct tansy_integers z, uint32_t max_tables, double escape_bits, double far_bits,
                                        struct tansy_coding_plan *plan);
 
 #endif

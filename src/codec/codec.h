@@ -93,7 +93,17 @@ struct tansy_encode_stats {
   double entropy_bits;   /* empirical entropy of all integers, bits per weight, one table for the matrix */
   double coded_bits;     /* stream bytes * 8 / (n_rows * n_cols) */
 };
+/* Integers of a matrix, row by row: 16 bits each where they all fit, which halves the memory of a large one. */
+struct tansy_integers {
+  const int16_t *narrow; /* NULL: */
+  const int32_t *wide;
+};
+static inline int32_t tansy_integer_at(struct tansy_integers z, size_t i) { return z.narrow ? z.narrow[i] : z.wide[i]; }
+
 struct tansy_buffer; /* base/buffer.h: growable, malloc-backed */
+enum tansy_status tansy_encode_integers(struct tansy_integers z /* [n_rows, n_cols] */, uint32_t n_rows, uint32_t n_cols,
+                                        const struct tansy_encode_options *options, struct tansy_buffer *stream,
+                                        struct tansy_coded_shape *shape, struct tansy_encode_stats *stats);
 enum tansy_status tansy_encode(const int32_t *z /* [n_rows, n_cols] */, uint32_t n_rows, uint32_t n_cols,
                                const struct tansy_encode_options *options, struct tansy_buffer *stream,
                                struct tansy_coded_shape *shape, struct tansy_encode_stats *stats);

@@ -13,7 +13,7 @@ struct escape {
 };
 
 struct encoder {
-  const int32_t *z;
+  struct tansy_integers z;
   const struct tansy_coding_plan *plan;
   uint32_t tile_n_rows, n_tiles, n_sets;
   struct run { uint8_t start, freq; } run_of[TANSY_MAX_TABLES][TANSY_N_SYMBOLS]; /* freq 0: no run */
@@ -31,7 +31,7 @@ static uint32_t coded_cell(const struct encoder *e, uint32_t table, uint32_t row
   uint32_t commonest = p->tables[table].commonest;
   *raw = 0;
   if (row >= p->n_rows || col >= p->n_cols) return commonest;
-  int32_t z = e->z[(size_t)row * p->n_cols + col];
+  int32_t z = tansy_integer_at(e->z, (size_t)row * p->n_cols + col);
   *raw = (uint32_t)z & ((1u << p->raw_bits) - 1);
   uint32_t symbol = tansy_symbol_of(z, p->raw_bits);
   return symbol < TANSY_N_SYMBOLS && e->run_of[table][symbol].freq ? symbol : commonest;
@@ -93,7 +93,7 @@ static void write_tile(struct encoder *e, uint32_t t) {
 
   for (uint32_t row = row_begin; row < row_end; row++)
     for (uint32_t col = 0; col < p->n_cols; col++) {
-      int32_t z = e->z[(size_t)row * p->n_cols + col];
+      int32_t z = tansy_integer_at(e->z, (size_t)row * p->n_cols + col);
       uint32_t table = tansy_plan_table(p, row / TANSY_GROUP_N_ROWS, col / TANSY_LANES);
       uint32_t symbol = tansy_symbol_of(z, p->raw_bits);
       if (symbol < TANSY_N_SYMBOLS && e->run_of[table][symbol].freq) continue;
@@ -234,20 +234,40 @@ static int compare_i32(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-/* empirical entropy in bits per weight; sorts a copy */
-static enum tansy_status entropy_of(const int32_t *z, size_t n, double *bits) {
-  int32_t *sorted = malloc(n * sizeof *sorted);
-  if (!sorted) return TANSY_ERR_NO_MEMORY;
-  memcpy(sorted, z, n * sizeof *sorted);
-  qsort(sorted, n, sizeof *sorted, compare_i32);
-  double sum = 0;
-  for (size_t i = 0, j; i < n; i = j) {
-    for (j = i + 1; j < n && sorted[j] == sorted[i]; j++) {
-    }
-    double count = (double)(j - i);
-    sum += count * tansy_log2(count);
+/* empirical entropy in bits per weight: a counter for each common value, the few others sorted */
+static enum tansy_status entropy_of(struct tansy_integers z, size_t n, double *bits) {
+  enum { RANGE = 1 << 12 };
+  uint64_t *count = calloc(2 * RANGE, sizeof *count);
+  size_t n_far = 0;
+  for (size_t i = 0; i < n; i++) {
+    int32_t v = tansy_integer_at(z, i);
+    n_far += v < -RANGE || v >= RANGE;
   }
-  free(sorted);
+  int32_t *far = malloc((n_far + 1) * sizeof *far);
+  if (!count || !far) {
+    free(count);
+    free(far);
+    return TANSY_ERR_NO_MEMORY;
+  }
+  n_far = 0;
+  for (size_t i = 0; i < n; i++) {
+    int32_t v = tansy_integer_at(z, i);
+    if (v < -RANGE || v >= RANGE)
+      far[n_far++] = v;
+    else
+      count[v + RANGE]++;
+  }
+  qsort(far, n_far, sizeof *far, compare_i32);
+  double sum = 0;
+  for (size_t i = 0; i < 2 * RANGE; i++)
+    if (count[i]) sum += (double)count[i] * tansy_log2((double)count[i]);
+  for (size_t i = 0, j; i < n_far; i = j) {
+    for (j = i + 1; j < n_far && far[j] == far[i]; j++) {
+    }
+    sum += (double)(j - i) * tansy_log2((double)(j - i));
+  }
+  free(far);
+  free(count);
   *bits = tansy_log2((double)n) - sum / (double)n;
   return TANSY_OK;
 }
@@ -297,8 +317,8 @@ static enum tansy_status encode_planned(struct encoder *e, struct tansy_buffer *
   return TANSY_OK;
 }
 
-enum tansy_status tansy_encode(const int32_t *z, uint32_t n_rows, uint32_t n_cols, const struct tansy_encode_options *options,
-                               struct tansy_buffer *stream, struct tansy_coded_shape *shape, struct tansy_encode_stats *stats) {
+enum tansy_status tansy_encode_integers(struct tansy_integers z, uint32_t n_rows, uint32_t n_cols, const struct tansy_encode_options *options,
+                                        struct tansy_buffer *stream, struct tansy_coded_shape *shape, struct tansy_encode_stats *stats) {
   static const struct tansy_encode_options defaults = {.raw_bits = -1};
   if (!options) options = &defaults;
   if (n_rows < 1 || n_rows > TANSY_MAX_DIM || n_cols < 1 || n_cols > TANSY_MAX_COLS || options->raw_bits < -1 ||
@@ -325,4 +345,9 @@ enum tansy_status tansy_encode(const int32_t *z, uint32_t n_rows, uint32_t n_col
   }
   tansy_coding_plan_free(&plan);
   return status;
+}
+
+enum tansy_status tansy_encode(const int32_t *z, uint32_t n_rows, uint32_t n_cols, const struct tansy_encode_options *options,
+                               struct tansy_buffer *stream, struct tansy_coded_shape *shape, struct tansy_encode_stats *stats) {
+  return tansy_encode_integers((struct tansy_integers){NULL, z}, n_rows, n_cols, options, stream, shape, stats);
 }

@@ -169,7 +169,7 @@ void tansy_fit_table(const double *counts, double escape_bits, int arranged, str
     if (counts[v] <= 0 && !(all.n && all.symbol[0] == v)) all.symbol[all.n++] = (uint8_t)v;
   sort_symbols(&all);
 
-  struct symbols kept, best_kept;
+  struct symbols kept, best_kept = all;
   uint8_t order[TANSY_N_SYMBOLS], best_order[TANSY_N_SYMBOLS];
   uint32_t freq[TANSY_N_SYMBOLS] = {0}, best_freq[TANSY_N_SYMBOLS] = {0};
   double best = -1;

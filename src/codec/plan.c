@@ -51,7 +51,7 @@ static struct single fit_single(const struct histogram *h, uint32_t raw_bits, in
 }
 
 /* one table, or several where they pay */
-static enum tansy_status plan_raw_bits(const int32_t *z, const struct histogram *h, uint32_t raw_bits, uint32_t max_tables,
+static enum tansy_status plan_raw_bits(struct tansy_integers z, const struct histogram *h, uint32_t raw_bits, uint32_t max_tables,
                                        struct tansy_coding_plan *plan) {
   plan->raw_bits = raw_bits;
   plan->n_tables = 1;
@@ -60,7 +60,7 @@ static enum tansy_status plan_raw_bits(const int32_t *z, const struct histogram 
   return max_tables > 1 ? tansy_classes_choose(z, max_tables, single.escape_bits, single.far_bits, plan) : TANSY_OK;
 }
 
-enum tansy_status tansy_coding_plan_make(const int32_t *z, uint32_t n_rows, uint32_t n_cols, int raw_bits, int max_tables,
+enum tansy_status tansy_coding_plan_make(struct tansy_integers z, uint32_t n_rows, uint32_t n_cols, int raw_bits, int max_tables,
                                          struct tansy_coding_plan *plan) {
   struct tansy_coding_plan empty = {.n_rows = n_rows, .n_cols = n_cols};
   empty.n_groups = tansy_pad_rows(n_rows) / TANSY_GROUP_N_ROWS;
@@ -68,7 +68,8 @@ enum tansy_status tansy_coding_plan_make(const int32_t *z, uint32_t n_rows, uint
   *plan = empty;
   struct histogram h = {.total = (double)n_rows * n_cols};
   for (size_t i = 0; i < (size_t)n_rows * n_cols; i++) {
-    if (z[i] >= -RANGE && z[i] < RANGE) h.of[z[i] + RANGE]++;
+    int32_t v = tansy_integer_at(z, i);
+    if (v >= -RANGE && v < RANGE) h.of[v + RANGE]++;
     else h.outside++;
   }
 

@@ -17,7 +17,7 @@ struct tansy_coding_plan {
 };
 
 /* raw_bits -1: choose. max_tables 0: choose. Free with tansy_coding_plan_free, also after an error. */
-enum tansy_status tansy_coding_plan_make(const int32_t *z, uint32_t n_rows, uint32_t n_cols, int raw_bits, int max_tables,
+enum tansy_status tansy_coding_plan_make(struct tansy_integers z, uint32_t n_rows, uint32_t n_cols, int raw_bits, int max_tables,
                                          struct tansy_coding_plan *plan);
 
 static inline void tansy_coding_plan_free(struct tansy_coding_plan *plan) {

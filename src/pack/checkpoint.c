@@ -238,3 +238,19 @@ enum tansy_status tansy_checkpoint_read(const struct tansy_checkpoint *c, const 
   free(row);
   return TANSY_OK;
 }
+
+enum tansy_status tansy_checkpoint_blocks(const struct tansy_checkpoint *c, const struct tansy_source *s, tansy_block_body *body, void *ctx,
+                                          struct tansy_failure *failure) {
+  enum { BLOCK_N_VALUES = 1 << 20 };
+  uint32_t block = BLOCK_N_VALUES / s->n_cols + 1;
+  if (block > s->n_rows || s->transposed) block = s->n_rows; /* a transposed one is read column by column */
+  float *w = malloc((size_t)block * s->n_cols * sizeof *w);
+  enum tansy_status status = w ? TANSY_OK : tansy_fail_memory(failure);
+  for (uint32_t first = 0; first < s->n_rows && status == TANSY_OK; first += block) {
+    uint32_t n = s->n_rows - first < block ? s->n_rows - first : block;
+    status = tansy_checkpoint_read(c, s, first, n, w, failure);
+    if (status == TANSY_OK) status = body(ctx, first, n, w, failure);
+  }
+  free(w);
+  return status;
+}

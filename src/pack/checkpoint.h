@@ -68,6 +68,12 @@ const struct tansy_source *tansy_checkpoint_find(const struct tansy_checkpoint *
 enum tansy_status tansy_checkpoint_read(const struct tansy_checkpoint *checkpoint, const struct tansy_source *source,
                                         uint32_t row_begin, uint32_t n_rows, float *out, struct tansy_failure *failure);
 
+/* Calls `body` with a matrix, block of rows after block of rows: w [n_rows, n_cols], the body's to change. A large matrix is never in
+ * memory as a whole. */
+typedef enum tansy_status tansy_block_body(void *ctx, uint32_t first_row, uint32_t n_rows, float *w, struct tansy_failure *failure);
+enum tansy_status tansy_checkpoint_blocks(const struct tansy_checkpoint *checkpoint, const struct tansy_source *source, tansy_block_body *body,
+                                          void *ctx, struct tansy_failure *failure);
+
 /* name of a tensor in a Llama checkpoint ("model.layers.3.mlp.up_proj.weight"), whatever the family */
 void tansy_role_name(uint32_t role, uint32_t layer, char *out, size_t capacity);
 

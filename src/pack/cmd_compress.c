@@ -15,8 +15,8 @@ struct options {
   struct tansy_strings attach;
 };
 
-enum tansy_status tansy_job_add_matrix(struct tansy_job *job, const struct tansy_source *s, const int32_t *z, const struct tansy_rows *rows,
-                                       struct tansy_failure *failure) {
+enum tansy_status tansy_job_add_integers(struct tansy_job *job, const struct tansy_source *s, struct tansy_integers z,
+                                         const struct tansy_rows *rows, struct tansy_failure *failure) {
   struct tansy_matrix_result *r = &job->results[job->n_results];
   TANSY_TRY(tansy_writer_add_matrix(&job->writer, s->role, s->layer, s->n_rows, s->n_cols, z, rows, &r->stats, failure));
   const struct tansy_coded_shape *shape = &job->writer.blobs[job->writer.n_blobs - 1].shape;
@@ -29,6 +29,11 @@ enum tansy_status tansy_job_add_matrix(struct tansy_job *job, const struct tansy
   r->n_escapes = shape->n_escapes;
   job->n_results++;
   return TANSY_OK;
+}
+
+enum tansy_status tansy_job_add_matrix(struct tansy_job *job, const struct tansy_source *s, const int32_t *z, const struct tansy_rows *rows,
+                                       struct tansy_failure *failure) {
+  return tansy_job_add_integers(job, s, (struct tansy_integers){NULL, z}, rows, failure);
 }
 
 enum tansy_status tansy_job_add_vector(struct tansy_job *job, const struct tansy_source *s, struct tansy_failure *failure) {
@@ -199,7 +204,7 @@ static enum tansy_status run_recipe(const struct options *o, const char *recipe,
     if (o->no_prune) paper.prune = 0;
     if (!(paper.alpha >= 0 && paper.alpha <= 1)) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--alpha is 0 to 1");
     if (!(paper.prune >= 0 && paper.prune < 1)) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--prune is 0 to 1");
-    if (o->step_given && !(paper.step > 0)) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--step is greater than 0");
+    if (o->step_given && !(paper.step >= 0.005)) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--step is 0.005 or more");
     if (job->target.kind == TANSY_TARGET_KL) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--max-kl is for the best recipe");
     return tansy_recipe_paper(job, &paper, failure);
   }

@@ -88,7 +88,7 @@ static enum tansy_status inspect_tensor(struct tansy_out *out, const struct tans
   static const char *const kinds[] = {"F32", "F16", "LOG8", "CODED"};
   static const char *const scales[] = {"uniform", "half-octave", "F16"};
   char name[96];
-  struct coded_figures figures;
+  struct coded_figures figures = {0};
   if (r->kind == TANSY_KIND_CODED) TANSY_TRY(read_figures(file, index, r, dump, &figures, failure));
   tansy_role_name(r->role, r->layer, name, sizeof name);
   tansy_out_begin(out, NULL, '{');
@@ -168,13 +168,13 @@ static enum tansy_status inspect_entry(struct tansy_out *out, const struct tansy
   struct tansy_rows rows;
   uint32_t n_rows = (uint32_t)e->shape[0], n_cols = (uint32_t)e->shape[1];
   float *w = malloc(e->n_values * sizeof *w);
-  int32_t *z = malloc(e->n_values * sizeof *z);
+  int16_t *z = malloc(e->n_values * sizeof *z);
   enum tansy_status status = tansy_rows_init(&rows, n_rows, failure);
   if (status == TANSY_OK && (!w || !z)) status = tansy_fail_memory(failure);
   if (status == TANSY_OK && tansy_safetensors_read(st, e, 0, e->n_values, w) != TANSY_OK)
     status = tansy_fail(failure, TANSY_ERR_IO, "tensor %s cannot be read", e->name);
   if (status == TANSY_OK) status = tansy_quantize_absmax(w, n_rows, n_cols, bits, z, &rows, failure);
-  if (status == TANSY_OK) status = tansy_writer_add_matrix(&writer, TANSY_ROLE_Q, 0, n_rows, n_cols, z, &rows, &stats, failure);
+  if (status == TANSY_OK) status = tansy_writer_add_matrix(&writer, TANSY_ROLE_Q, 0, n_rows, n_cols, (struct tansy_integers){z, NULL}, &rows, &stats, failure);
   if (status == TANSY_OK) {
     tansy_out_begin(out, NULL, '{');
     tansy_out_string(out, "name", e->name);

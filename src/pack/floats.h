@@ -19,6 +19,10 @@ struct tansy_float_outer {
 };
 enum tansy_status tansy_float_outer_load(const struct tansy_checkpoint *checkpoint, struct tansy_float_outer *out,
                                          struct tansy_failure *failure);
+/* The same without the head, and of the embedding only the rows of `tokens` [n], which are renumbered in place: an embedding can be larger
+ * than all else that a pass over a text needs. */
+enum tansy_status tansy_float_outer_load_rows(const struct tansy_checkpoint *checkpoint, int32_t *tokens, size_t n,
+                                              struct tansy_float_outer *out, struct tansy_failure *failure);
 void tansy_float_outer_free(struct tansy_float_outer *outer);
 
 /* the linear of a role in a layer; NULL when the role is no matrix of a layer */

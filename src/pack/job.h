@@ -34,6 +34,8 @@ struct tansy_job {
 };
 
 /* one matrix into the writer and the results */
+enum tansy_status tansy_job_add_integers(struct tansy_job *job, const struct tansy_source *source, struct tansy_integers z,
+                                         const struct tansy_rows *rows, struct tansy_failure *failure);
 enum tansy_status tansy_job_add_matrix(struct tansy_job *job, const struct tansy_source *source, const int32_t *z,
                                        const struct tansy_rows *rows, struct tansy_failure *failure);
 /* the same from the checkpoint, as per-row absmax integers of `bits` bits */

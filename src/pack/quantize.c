@@ -64,7 +64,7 @@ static void put_rows(const struct tansy_rows *rows, struct tansy_buffer *out) {
 }
 
 enum tansy_status tansy_writer_add_matrix(struct tansy_writer *w, uint32_t role, uint32_t layer, uint32_t n_rows, uint32_t n_cols,
-                                          const int32_t *z, const struct tansy_rows *rows, struct tansy_matrix_stats *stats,
+                                          struct tansy_integers z, const struct tansy_rows *rows, struct tansy_matrix_stats *stats,
                                           struct tansy_failure *failure) {
   struct tansy_blob *b = tansy_writer_add(w, role, layer, TANSY_KIND_CODED, n_rows, n_cols);
   if (!b) return tansy_fail_memory(failure);
@@ -72,7 +72,7 @@ enum tansy_status tansy_writer_add_matrix(struct tansy_writer *w, uint32_t role,
   put_rows(rows, &b->stored);
   const struct tansy_encode_options options = {.raw_bits = -1};
   struct tansy_encode_stats encoded;
-  enum tansy_status status = tansy_encode(z, n_rows, n_cols, &options, &b->stored, &b->shape, &encoded);
+  enum tansy_status status = tansy_encode_integers(z, n_rows, n_cols, &options, &b->stored, &b->shape, &encoded);
   if (b->stored.failed || status == TANSY_ERR_NO_MEMORY) return tansy_fail_memory(failure);
   char name[96];
   tansy_role_name(role, layer, name, sizeof name);
@@ -80,16 +80,12 @@ enum tansy_status tansy_writer_add_matrix(struct tansy_writer *w, uint32_t role,
   if (b->stored.nbytes > UINT32_MAX) return tansy_fail(failure, TANSY_ERR_UNSUPPORTED, "tensor %s takes more than 4 GiB", name);
   if (stats) {
     *stats = (struct tansy_matrix_stats){encoded.entropy_bits, encoded.coded_bits, b->stored.nbytes, 0};
-    for (size_t i = 0; i < (size_t)n_rows * n_cols; i++) stats->n_zero += z[i] == 0;
+    for (size_t i = 0; i < (size_t)n_rows * n_cols; i++) stats->n_zero += tansy_integer_at(z, i) == 0;
   }
   return TANSY_OK;
 }
 
-enum tansy_status tansy_quantize_absmax(const float *w, uint32_t n_rows, uint32_t n_cols, uint32_t bits, int32_t *z,
-                                        struct tansy_rows *rows, struct tansy_failure *failure) {
-  float *wanted = malloc(n_rows * sizeof *wanted);
-  if (!wanted) return tansy_fail_memory(failure);
-  float limit = (float)((1 << (bits - 1)) - 1);
+void tansy_absmax_rows(const float *w, uint32_t n_rows, uint32_t n_cols, float *absmax) {
   for (uint32_t i = 0; i < n_rows; i++) {
     float largest = 0;
     for (uint32_t j = 0; j < n_cols; j++) {
@@ -97,16 +93,28 @@ enum tansy_status tansy_quantize_absmax(const float *w, uint32_t n_rows, uint32_
       m = m < 0 ? -m : m;
       if (m > largest) largest = m;
     }
-    wanted[i] = largest / limit;
+    absmax[i] = largest;
   }
-  tansy_rows_set_half(rows, wanted);
-  free(wanted);
+}
+
+void tansy_round_rows(const float *w, uint32_t n_rows, uint32_t n_cols, const float *scale, float limit, int16_t *z) {
   for (uint32_t i = 0; i < n_rows; i++) {
     for (uint32_t j = 0; j < n_cols; j++) {
       size_t at = (size_t)i * n_cols + j;
-      float q = rows->value[i] > 0 ? tansy_round_f32(w[at] / rows->value[i]) : 0;
-      z[at] = (int32_t)(q > limit ? limit : q < -limit ? -limit : q);
+      float q = scale[i] > 0 ? tansy_round_f32(w[at] / scale[i]) : 0;
+      z[at] = (int16_t)(q > limit ? limit : q < -limit ? -limit : q);
     }
   }
+}
+
+enum tansy_status tansy_quantize_absmax(const float *w, uint32_t n_rows, uint32_t n_cols, uint32_t bits, int16_t *z,
+                                        struct tansy_rows *rows, struct tansy_failure *failure) {
+  float *wanted = calloc(n_rows, sizeof *wanted), limit = tansy_integer_limit(bits);
+  if (!wanted) return tansy_fail_memory(failure);
+  tansy_absmax_rows(w, n_rows, n_cols, wanted);
+  for (uint32_t i = 0; i < n_rows; i++) wanted[i] /= limit;
+  tansy_rows_set_half(rows, wanted);
+  free(wanted);
+  tansy_round_rows(w, n_rows, n_cols, rows->value, limit, z);
   return TANSY_OK;
 }

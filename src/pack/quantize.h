@@ -31,11 +31,18 @@ struct tansy_matrix_stats {
 
 /* Appends base, row scale codes and the coded integers as one tensor. */
 enum tansy_status tansy_writer_add_matrix(struct tansy_writer *w, uint32_t role, uint32_t layer, uint32_t n_rows, uint32_t n_cols,
-                                          const int32_t *z, const struct tansy_rows *rows, struct tansy_matrix_stats *stats,
+                                          struct tansy_integers z, const struct tansy_rows *rows, struct tansy_matrix_stats *stats,
                                           struct tansy_failure *failure);
 
-/* z = W / row scale rounded, row scale = absmax / (2^(bits - 1) - 1): plain integers, as everybody has them */
-enum tansy_status tansy_quantize_absmax(const float *w, uint32_t n_rows, uint32_t n_cols, uint32_t bits, int32_t *z,
+/* largest |w| of each row */
+void tansy_absmax_rows(const float *w, uint32_t n_rows, uint32_t n_cols, float *absmax);
+/* z = w / scale of its row, rounded, within +-limit; rows of scale 0 are zeros */
+void tansy_round_rows(const float *w, uint32_t n_rows, uint32_t n_cols, const float *scale, float limit, int16_t *z);
+
+/* largest plain integer of so many bits */
+static inline float tansy_integer_limit(uint32_t bits) { return (float)((1 << (bits - 1)) - 1); }
+/* z = W / row scale rounded, row scale = absmax / tansy_integer_limit(bits): plain integers, as everybody has them */
+enum tansy_status tansy_quantize_absmax(const float *w, uint32_t n_rows, uint32_t n_cols, uint32_t bits, int16_t *z,
                                         struct tansy_rows *rows, struct tansy_failure *failure);
 
 #endif

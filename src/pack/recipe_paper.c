@@ -3,6 +3,7 @@
  * Calibration gives the largest |x_j| of every column a linear reads. Rescaling makes columns with small activations coarse
  * and those with large ones fine; pruning zeroes weights with small |w_ij| * max|x_j|; then rows are quantized with a step
  * in proportion to their absmax. One factor on all steps meets the size asked for: bits fall by one when it doubles. */
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +17,7 @@ struct paper {
   const struct tansy_paper_options *options;
   float **largest; /* [n_layers * TANSY_N_SITES + 1]: largest |x_j| of a site's columns; NULL pointers without calibration */
   float **effective; /* same shape: column scales as written */
+  struct matrix *matrices; /* [n_sources] */
   double step;
 };
 
@@ -42,11 +44,17 @@ static enum tansy_status calibrate(struct paper *p, struct tansy_failure *failur
   struct tansy_float_outer outer = {0};
   struct tansy_runner runner = {0};
   struct tansy_site_buffers buffers = {0};
-  float *x = malloc((size_t)job->calibration.n * job->calibration.window * c->hidden * sizeof *x);
-  enum tansy_status status = x ? tansy_float_outer_load(job->checkpoint, &outer, failure) : tansy_fail_memory(failure);
+  size_t n_tokens = (size_t)job->calibration.n * job->calibration.window;
+  float *x = malloc(n_tokens * c->hidden * sizeof *x);
+  int32_t *tokens = malloc(n_tokens * sizeof *tokens);
+  enum tansy_status status = x && tokens ? TANSY_OK : tansy_fail_memory(failure);
+  if (status == TANSY_OK) {
+    memcpy(tokens, job->calibration.tokens, n_tokens * sizeof *tokens);
+    status = tansy_float_outer_load_rows(job->checkpoint, tokens, n_tokens, &outer, failure);
+  }
   if (status == TANSY_OK) status = tansy_runner_init(&runner, c, &outer.weights, job->team, job->calibration.window, failure);
   if (status == TANSY_OK) status = tansy_site_buffers_init(&buffers, c, job->calibration.window, failure);
-  if (status == TANSY_OK) tansy_runner_embed(&runner, job->calibration.tokens, job->calibration.n, x);
+  if (status == TANSY_OK) tansy_runner_embed(&runner, tokens, job->calibration.n, x);
   for (uint32_t layer = 0; layer < c->n_layers && status == TANSY_OK; layer++) {
     struct tansy_float_layer weights;
     tansy_progress_at(&job->progress, "calibrate", NULL, layer);
@@ -59,6 +67,7 @@ static enum tansy_status calibrate(struct paper *p, struct tansy_failure *failur
   tansy_site_buffers_free(&buffers);
   tansy_runner_free(&runner);
   tansy_float_outer_free(&outer);
+  free(tokens);
   free(x);
   return status;
 }
@@ -80,44 +89,86 @@ static void wanted_scales(const float *largest, uint32_t n, double alpha, float 
   }
 }
 
-/* the k-th smallest (from 0) of n non-negative floats: their bits sort like integers; two passes of 16 bits */
-static float kth_smallest(const float *values, size_t n, size_t k, size_t *count /* [65536] */) {
-  uint32_t high = 0;
-  for (int pass = 0; pass < 2; pass++) {
-    memset(count, 0, 65536 * sizeof *count);
-    for (size_t i = 0; i < n; i++) {
-      uint32_t bits = tansy_float_bits(values[i]);
-      if (pass == 0)
-        count[bits >> 16]++;
-      else if (bits >> 16 == high)
-        count[bits & 65535]++;
+/* ---- one matrix, read block by block: what its steps need to know, then its integers ---- */
+
+struct matrix {
+  const struct tansy_source *source;
+  const float *largest, *effective; /* [n_cols] or NULL */
+  float prune_below; /* |w| * largest up to this are zeroed; negative: none */
+  float *absmax;     /* [n_rows] of what is left, rescaled; NULL: not known yet */
+  /* finding prune_below: the bits of non-negative floats sort like integers; two passes of 16 bits */
+  size_t *count; /* [65536] */
+  uint32_t high;
+  bool second;
+  /* rounding */
+  const struct tansy_rows *rows;
+  int16_t *z;
+};
+
+static float merit(const struct matrix *m, float w, uint32_t col) { return (w < 0 ? -w : w) * (m->largest ? m->largest[col] : 1); }
+
+static enum tansy_status count_block(void *ctx, uint32_t first, uint32_t n_rows, float *w, struct tansy_failure *failure) {
+  (void)first, (void)failure;
+  struct matrix *m = ctx;
+  for (uint32_t i = 0; i < n_rows; i++)
+    for (uint32_t j = 0; j < m->source->n_cols; j++) {
+      uint32_t bits = tansy_float_bits(merit(m, w[(size_t)i * m->source->n_cols + j], j));
+      if (!m->second)
+        m->count[bits >> 16]++;
+      else if (bits >> 16 == m->high)
+        m->count[bits & 65535]++;
     }
-    uint32_t at = 0;
-    while (k >= count[at]) k -= count[at++];
-    if (pass == 1) return tansy_float_from_bits(high << 16 | at);
-    high = at;
-  }
-  return 0;
+  return TANSY_OK;
 }
 
-static enum tansy_status prune(float *w, const float *largest, uint32_t n_rows, uint32_t n_cols, double share, struct tansy_failure *failure) {
-  size_t n = (size_t)n_rows * n_cols, n_pruned = (size_t)(share * (double)n);
-  if (n_pruned == 0) return TANSY_OK;
-  float *merit = malloc(n * sizeof *merit);
-  size_t *count = malloc(65536 * sizeof *count);
-  enum tansy_status status = merit && count ? TANSY_OK : tansy_fail_memory(failure);
-  if (status == TANSY_OK) {
-    for (size_t i = 0; i < n; i++) {
-      float m = (w[i] < 0 ? -w[i] : w[i]) * (largest ? largest[i % n_cols] : 1);
-      merit[i] = m;
-    }
-    float limit = kth_smallest(merit, n, n_pruned - 1, count);
-    for (size_t i = 0; i < n; i++)
-      if (merit[i] <= limit) w[i] = 0;
+static enum tansy_status find_prune_below(const struct paper *p, struct matrix *m, struct tansy_failure *failure) {
+  const struct tansy_source *s = m->source;
+  size_t k = (size_t)(p->options->prune * (double)s->n_rows * s->n_cols);
+  m->prune_below = -1;
+  if (k-- == 0) return TANSY_OK;
+  m->count = malloc(65536 * sizeof *m->count);
+  enum tansy_status status = m->count ? TANSY_OK : tansy_fail_memory(failure);
+  for (int pass = 0; pass < 2 && status == TANSY_OK; pass++) {
+    m->second = pass == 1;
+    memset(m->count, 0, 65536 * sizeof *m->count);
+    status = tansy_checkpoint_blocks(p->job->checkpoint, s, count_block, m, failure);
+    uint32_t at = 0;
+    while (status == TANSY_OK && k >= m->count[at]) k -= m->count[at++];
+    if (m->second)
+      m->prune_below = tansy_float_from_bits(m->high << 16 | at);
+    else
+      m->high = at;
   }
-  free(merit);
-  free(count);
+  free(m->count);
+  m->count = NULL;
   return status;
+}
+
+static void prune_and_rescale(const struct matrix *m, float *w, uint32_t n_rows) {
+  uint32_t n_cols = m->source->n_cols;
+  for (uint32_t i = 0; i < n_rows; i++)
+    for (uint32_t j = 0; j < n_cols; j++) {
+      float *at = &w[(size_t)i * n_cols + j];
+      if (merit(m, *at, j) <= m->prune_below) *at = 0;
+      if (m->effective) *at /= m->effective[j];
+    }
+}
+
+static enum tansy_status absmax_block(void *ctx, uint32_t first, uint32_t n_rows, float *w, struct tansy_failure *failure) {
+  (void)failure;
+  const struct matrix *m = ctx;
+  prune_and_rescale(m, w, n_rows);
+  tansy_absmax_rows(w, n_rows, m->source->n_cols, m->absmax + first);
+  return TANSY_OK;
+}
+
+static enum tansy_status round_block(void *ctx, uint32_t first, uint32_t n_rows, float *w, struct tansy_failure *failure) {
+  (void)failure;
+  const struct matrix *m = ctx;
+  uint32_t n_cols = m->source->n_cols;
+  prune_and_rescale(m, w, n_rows);
+  tansy_round_rows(w, n_rows, n_cols, m->rows->value + first, INT16_MAX, m->z + (size_t)first * n_cols);
+  return TANSY_OK;
 }
 
 /* nearest half-octaves above the smallest live row, at most 15 of them (the few rows below are taken with finer steps than asked) */
@@ -135,48 +186,38 @@ static void set_half_octaves(const float *wanted, uint32_t n_rows, struct tansy_
   tansy_rows_set_half_octaves(rows, smallest, codes);
 }
 
-/* rows: absmax of the rescaled row / 127 * factor */
-static void quantize_rows(const float *w, uint32_t n_rows, uint32_t n_cols, double factor, float *wanted, uint8_t *codes, struct tansy_rows *rows,
-                          int32_t *z) {
-  for (uint32_t i = 0; i < n_rows; i++) {
-    float largest = 0;
-    for (uint32_t j = 0; j < n_cols; j++) {
-      float m = w[(size_t)i * n_cols + j];
-      m = m < 0 ? -m : m;
-      if (m > largest) largest = m;
-    }
-    wanted[i] = (float)(largest / 127 * factor);
-  }
-  if (factor == 1)
-    tansy_rows_set_half(rows, wanted);
-  else
-    set_half_octaves(wanted, n_rows, rows, codes);
-  for (uint32_t i = 0; i < n_rows; i++)
-    for (uint32_t j = 0; j < n_cols; j++)
-      z[(size_t)i * n_cols + j] = rows->value[i] > 0 ? (int32_t)tansy_round_f32(w[(size_t)i * n_cols + j] / rows->value[i]) : 0;
-}
-
+/* row scales: absmax / 127 * factor */
 static enum tansy_status add_matrix(struct paper *p, const struct tansy_source *s, const float *largest, const float *effective, double factor,
                                     struct tansy_failure *failure) {
-  size_t n = (size_t)s->n_rows * s->n_cols;
+  struct matrix *m = &p->matrices[s - p->job->checkpoint->sources];
   struct tansy_rows rows;
-  float *w = malloc(n * sizeof *w), *wanted = malloc(s->n_rows * sizeof *wanted);
-  uint8_t *codes = malloc(s->n_rows);
-  int32_t *z = malloc(n * sizeof *z);
-  enum tansy_status status = tansy_rows_init(&rows, s->n_rows, failure);
-  if (status == TANSY_OK && (!w || !z || !wanted || !codes)) status = tansy_fail_memory(failure);
-  if (status == TANSY_OK) status = tansy_checkpoint_read(p->job->checkpoint, s, 0, s->n_rows, w, failure);
-  if (status == TANSY_OK) status = prune(w, largest, s->n_rows, s->n_cols, p->options->prune, failure);
-  if (status == TANSY_OK) {
-    for (size_t i = 0; effective && i < n; i++) w[i] /= effective[i % s->n_cols];
-    quantize_rows(w, s->n_rows, s->n_cols, factor, wanted, codes, &rows, z);
-    status = tansy_job_add_matrix(p->job, s, z, &rows, failure);
+  enum tansy_status status = TANSY_OK;
+  if (!m->absmax) {
+    *m = (struct matrix){.source = s, .largest = largest, .effective = effective, .absmax = malloc(s->n_rows * sizeof *m->absmax)};
+    status = m->absmax ? find_prune_below(p, m, failure) : tansy_fail_memory(failure);
+    if (status == TANSY_OK) status = tansy_checkpoint_blocks(p->job->checkpoint, s, absmax_block, m, failure);
   }
+  TANSY_TRY(status);
+  TANSY_TRY(tansy_rows_init(&rows, s->n_rows, failure));
+  float *wanted = malloc(s->n_rows * sizeof *wanted);
+  uint8_t *codes = malloc(s->n_rows);
+  m->rows = &rows;
+  m->z = malloc((size_t)s->n_rows * s->n_cols * sizeof *m->z);
+  if (!wanted || !codes || !m->z) status = tansy_fail_memory(failure);
+  if (status == TANSY_OK) {
+    for (uint32_t i = 0; i < s->n_rows; i++) wanted[i] = (float)(m->absmax[i] / 127 * factor);
+    if (factor == 1)
+      tansy_rows_set_half(&rows, wanted);
+    else
+      set_half_octaves(wanted, s->n_rows, &rows, codes);
+    status = tansy_checkpoint_blocks(p->job->checkpoint, s, round_block, m, failure);
+  }
+  if (status == TANSY_OK) status = tansy_job_add_integers(p->job, s, (struct tansy_integers){m->z, NULL}, &rows, failure);
   tansy_rows_free(&rows);
-  free(w);
+  free(m->z);
+  m->z = NULL;
   free(wanted);
   free(codes);
-  free(z);
   return status;
 }
 
@@ -255,8 +296,10 @@ static enum tansy_status search(struct paper *p, struct tansy_failure *failure) 
 enum tansy_status tansy_recipe_paper(struct tansy_job *job, const struct tansy_paper_options *options, struct tansy_failure *failure) {
   const struct tansy_config *c = &job->checkpoint->config;
   uint32_t n_vectors = c->n_layers * TANSY_N_SITES + 1;
-  struct paper p = {job, options, calloc(n_vectors, sizeof *p.largest), calloc(n_vectors, sizeof *p.effective), options->step};
-  enum tansy_status status = p.largest && p.effective ? TANSY_OK : tansy_fail_memory(failure);
+  uint32_t n_sources = job->checkpoint->n_sources;
+  struct paper p = {job, options, calloc(n_vectors, sizeof *p.largest), calloc(n_vectors, sizeof *p.effective), calloc(n_sources, sizeof *p.matrices),
+                    options->step};
+  enum tansy_status status = p.largest && p.effective && p.matrices ? TANSY_OK : tansy_fail_memory(failure);
   for (uint32_t i = 0; i < n_vectors && status == TANSY_OK; i++) {
     uint32_t n = tansy_site_n_cols(c, i + 1 == n_vectors ? TANSY_SITE_HEAD : (enum tansy_site)(i % TANSY_N_SITES));
     p.effective[i] = calloc(n, sizeof **p.effective);
@@ -272,6 +315,8 @@ enum tansy_status tansy_recipe_paper(struct tansy_job *job, const struct tansy_p
     if (p.largest) free(p.largest[i]);
     if (p.effective) free(p.effective[i]);
   }
+  for (uint32_t i = 0; p.matrices && i < n_sources; i++) free(p.matrices[i].absmax);
+  free(p.matrices);
   free(p.largest);
   free(p.effective);
   return status;

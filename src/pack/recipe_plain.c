@@ -3,20 +3,46 @@
 
 #include "pack/job.h"
 
+struct plain {
+  uint32_t n_cols;
+  float limit, *absmax;
+  const struct tansy_rows *rows;
+  int16_t *z;
+};
+
+static enum tansy_status see_absmax(void *ctx, uint32_t first, uint32_t n_rows, float *w, struct tansy_failure *failure) {
+  (void)failure;
+  const struct plain *p = ctx;
+  tansy_absmax_rows(w, n_rows, p->n_cols, p->absmax + first);
+  return TANSY_OK;
+}
+
+static enum tansy_status round_block(void *ctx, uint32_t first, uint32_t n_rows, float *w, struct tansy_failure *failure) {
+  (void)failure;
+  const struct plain *p = ctx;
+  tansy_round_rows(w, n_rows, p->n_cols, p->rows->value + first, p->limit, p->z + (size_t)first * p->n_cols);
+  return TANSY_OK;
+}
+
+/* the same integers as tansy_quantize_absmax, the matrix read twice instead of kept */
 enum tansy_status tansy_job_add_plain_matrix(struct tansy_job *job, const struct tansy_source *s, uint32_t bits,
                                              struct tansy_failure *failure) {
-  size_t n = (size_t)s->n_rows * s->n_cols;
   struct tansy_rows rows;
-  float *w = malloc(n * sizeof *w);
-  int32_t *z = malloc(n * sizeof *z);
+  struct plain p = {.n_cols = s->n_cols, .limit = tansy_integer_limit(bits), .rows = &rows};
+  p.absmax = malloc(s->n_rows * sizeof *p.absmax);
+  p.z = malloc((size_t)s->n_rows * s->n_cols * sizeof *p.z);
   enum tansy_status status = tansy_rows_init(&rows, s->n_rows, failure);
-  if (status == TANSY_OK && (!w || !z)) status = tansy_fail_memory(failure);
-  if (status == TANSY_OK) status = tansy_checkpoint_read(job->checkpoint, s, 0, s->n_rows, w, failure);
-  if (status == TANSY_OK) status = tansy_quantize_absmax(w, s->n_rows, s->n_cols, bits, z, &rows, failure);
-  if (status == TANSY_OK) status = tansy_job_add_matrix(job, s, z, &rows, failure);
+  if (status == TANSY_OK && (!p.absmax || !p.z)) status = tansy_fail_memory(failure);
+  if (status == TANSY_OK) status = tansy_checkpoint_blocks(job->checkpoint, s, see_absmax, &p, failure);
+  if (status == TANSY_OK) {
+    for (uint32_t i = 0; i < s->n_rows; i++) p.absmax[i] /= p.limit;
+    tansy_rows_set_half(&rows, p.absmax);
+    status = tansy_checkpoint_blocks(job->checkpoint, s, round_block, &p, failure);
+  }
+  if (status == TANSY_OK) status = tansy_job_add_integers(job, s, (struct tansy_integers){p.z, NULL}, &rows, failure);
   tansy_rows_free(&rows);
-  free(w);
-  free(z);
+  free(p.absmax);
+  free(p.z);
   return status;
 }
 

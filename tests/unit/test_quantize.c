@@ -54,7 +54,7 @@ static void test_plain_integers(void) {
   struct test_rng rng = {2};
   enum { ROWS = 5, COLS = 33 };
   float w[ROWS * COLS];
-  int32_t z[ROWS * COLS];
+  int16_t z[ROWS * COLS];
   for (int i = 0; i < ROWS * COLS; i++) w[i] = i / COLS == 3 ? 0 : (float)(test_rand_normal(&rng) * 0.02);
   struct tansy_rows rows;
   REQUIRE(tansy_rows_init(&rows, ROWS, &failure) == TANSY_OK);
