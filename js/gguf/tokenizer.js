@@ -8,6 +8,8 @@ import { PRE_TOKENIZERS, preTokenizer } from './pretokenizers.js';
 import { BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED } from './special.js';
 
 const SPACE = '▁';
+/** Beyond this a token of the llama model, which is cut in two everywhere, would take seconds. */
+const MAX_TOKEN_LENGTH = 1024;
 
 /** @typedef {{json: Record<string, any>, config: Record<string, any>}} TokenizerFiles */
 /** @typedef {{tokens: string[], types: number[], ids: Map<string, number>}} Vocabulary */
@@ -37,6 +39,7 @@ function readVocabulary(metadata) {
   const types = metadata.has('tokenizer.ggml.token_type') ? metadata.numbers('tokenizer.ggml.token_type', tokens.length) : tokens.map(() => NORMAL);
   const ids = new Map();
   for (const [id, token] of tokens.entries()) {
+    if (token.length > MAX_TOKEN_LENGTH) throw metadata.unsupported(`token ${id} has ${token.length} characters; at most ${MAX_TOKEN_LENGTH} are supported.`);
     if (ids.has(token)) throw metadata.unsupported(`tokens ${ids.get(token)} and ${id} are both ${JSON.stringify(token)}.`);
     ids.set(token, id);
   }

@@ -78,6 +78,40 @@ static enum tansy_status parse_entry(const struct listing *list, tansy_json_ref 
   return TANSY_OK;
 }
 
+static int compare_names(const void *a, const void *b) {
+  return strcmp((*(const struct tansy_safetensors_entry *const *)a)->name, (*(const struct tansy_safetensors_entry *const *)b)->name);
+}
+static int compare_offsets(const void *a, const void *b) {
+  const struct tansy_safetensors_entry *x = *(const struct tansy_safetensors_entry *const *)a, *y = *(const struct tansy_safetensors_entry *const *)b;
+  return (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+/* no name twice, no byte in two tensors */
+static enum tansy_status check_entries(const struct tansy_safetensors *st, char *what, size_t what_capacity) {
+  const struct tansy_safetensors_entry **sorted = malloc((st->n_entries + 1u) * sizeof *sorted);
+  if (!sorted) return TANSY_ERR_NO_MEMORY;
+  enum tansy_status status = TANSY_OK;
+  for (uint32_t i = 0; i < st->n_entries; i++) sorted[i] = &st->entries[i];
+  qsort(sorted, st->n_entries, sizeof *sorted, compare_names);
+  for (uint32_t i = 1; i < st->n_entries && status == TANSY_OK; i++) {
+    if (strcmp(sorted[i - 1]->name, sorted[i]->name) != 0) continue;
+    snprintf(what, what_capacity, "tensor %.200s is there twice", sorted[i]->name);
+    status = TANSY_ERR_CORRUPT;
+  }
+  qsort(sorted, st->n_entries, sizeof *sorted, compare_offsets);
+  const struct tansy_safetensors_entry *last = NULL; /* with bytes */
+  for (uint32_t i = 0; i < st->n_entries && status == TANSY_OK; i++) {
+    if (sorted[i]->nbytes == 0) continue;
+    if (last && last->offset + last->nbytes > sorted[i]->offset) {
+      snprintf(what, what_capacity, "tensors %.120s and %.120s overlap", last->name, sorted[i]->name);
+      status = TANSY_ERR_CORRUPT;
+    }
+    last = sorted[i];
+  }
+  free(sorted);
+  return status;
+}
+
 /* entries of an object {name: entry}; a safetensors header's __metadata__ is none */
 static enum tansy_status parse_entries(struct tansy_safetensors *st, const struct listing *list, tansy_json_ref object, char *what,
                                        size_t what_capacity) {
@@ -105,7 +139,7 @@ static enum tansy_status parse_entries(struct tansy_safetensors *st, const struc
     }
     key = tansy_json_next(json, object, value);
   }
-  return TANSY_OK;
+  return check_entries(st, what, what_capacity);
 }
 
 static enum tansy_status parse_header(struct tansy_safetensors *st, const char *text, size_t nbytes, uint64_t file_nbytes, char *what,

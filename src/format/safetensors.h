@@ -36,7 +36,7 @@ struct tansy_safetensors {
 };
 
 /* IO: cannot be opened or read. NOT_CHECKPOINT: not a safetensors file. TRUNCATED: shorter than its header says.
- * CORRUPT: offsets or shapes that contradict each other. `what` [>= 1]: a few words about the failure. */
+ * CORRUPT: offsets or shapes that contradict each other, a name twice, tensors that overlap. `what` [>= 1]: a few words about the failure. */
 enum tansy_status tansy_safetensors_open(const char *path, struct tansy_safetensors *out, char *what, size_t what_capacity);
 /* the same over the file `path` by an object of entries {name: {dtype, shape, data_offsets, interleaved}} */
 enum tansy_status tansy_safetensors_open_table(const char *path, const struct tansy_json *json, tansy_json_ref entries,

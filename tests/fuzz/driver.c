@@ -2,8 +2,8 @@
  *
  *   fuzz_x [-n ROUNDS] [PATH...]    each PATH is a seed file, or a directory of them
  *
- * Every seed is run as it is, then ROUNDS mutations of each (bytes flipped, cut, repeated, replaced by edge values), and
- * the same from the empty input. Deterministic. Inputs lie in blocks of exactly their size, so that sanitizers see every overrun. */
+ * Every seed is run as it is, then ROUNDS mutations spread over all of them and the empty input (bytes flipped, cut, repeated,
+ * replaced by edge values). Deterministic. Inputs lie in blocks of exactly their size, so that sanitizers see every overrun. */
 #include <dirent.h>
 #include <sys/stat.h>
 
@@ -60,6 +60,7 @@ static void run_seed(const uint8_t *seed, size_t nbytes, long n_rounds) {
   }
 }
 
+/* files below `path`; each is run with n_rounds mutations, or with -1 only counted */
 static int run_path(const char *path, long n_rounds) {
   struct stat st;
   if (stat(path, &st) != 0) {
@@ -78,6 +79,7 @@ static int run_path(const char *path, long n_rounds) {
     if (dir) closedir(dir);
     return n_run;
   }
+  if (n_rounds < 0) return 1;
   FILE *file = fopen(path, "rb");
   if (!file) return 0;
   static uint8_t seed[MAX_NBYTES];
@@ -88,12 +90,14 @@ static int run_path(const char *path, long n_rounds) {
 }
 
 int main(int argc, char **argv) {
-  long n_rounds = 2000;
-  int first = 1, n_run = 0;
+  long n_rounds = 3000;
+  int first = 1, n_seeds = 0, n_run = 0;
   if (argc > 2 && strcmp(argv[1], "-n") == 0) {
     n_rounds = strtol(argv[2], NULL, 10);
     first = 3;
   }
+  for (int i = first; i < argc; i++) n_seeds += run_path(argv[i], -1);
+  n_rounds = n_rounds / (n_seeds + 1) + 1;
   for (int i = first; i < argc; i++) n_run += run_path(argv[i], n_rounds);
   run_seed((const uint8_t *)"", 0, n_rounds);
   printf("%d seeds, %ld mutations of each\n", n_run, n_rounds);

@@ -1,0 +1,144 @@
+// npm run fuzz [-- --minutes N | --seconds N] [--target NAME]... [--jobs N] [--record FILE] [--merge]
+//
+// Builds the fuzz targets (libFuzzer, address and undefined-behaviour sanitizers) and runs each for its share of the time, from the
+// committed seeds and from what earlier runs on this machine found (build/fuzz/corpus). Prints executions per target. An input
+// that breaks a target is left in build/fuzz/found, and the run fails; when it is mended, commit the input as a seed.
+//
+//   --merge   instead: adds to tests/fuzz/seeds the inputs of the local corpus that reach code the seeds do not
+import { spawn } from 'node:child_process';
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { cpus, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { buildPreset } from './lib/dist.mjs';
+import { root, runMain, say, SetupError, which } from './lib/tools.mjs';
+
+/** Share of the time, and the longest input tried: short ones are run more often. A target of node's is a program of its own. */
+const TARGETS = new Map([
+  ['container', { share: 3, maxNbytes: 1024 }],
+  ['json', { share: 3, maxNbytes: 1024 }],
+  ['safetensors', { share: 3, maxNbytes: 1024 }],
+  ['blocks', { share: 1, maxNbytes: 600 }],
+  ['tile', { share: 5, maxNbytes: 2048 }],
+  ['codec', { share: 1, maxNbytes: 600 }],
+  ['abi', { share: 4, maxNbytes: 512 }],
+  ['alloc', { share: 1, maxNbytes: 512 }],
+  ['engine', { share: 4, maxNbytes: 8192 }],
+  ['gguf', { share: 1, maxNbytes: 4096, script: 'tests/fuzz/fuzz_gguf.mjs' }],
+]);
+
+const seedsOf = (/** @type {string} */ name) => join(root, 'tests/fuzz/seeds', `fuzz_${name}`);
+const corpusOf = (/** @type {string} */ name) => join(root, 'build/fuzz/corpus', name);
+const programOf = (/** @type {string} */ name) => join(root, 'build/fuzz/tests', `fuzz_${name}`);
+const foundDir = join(root, 'build/fuzz/found');
+
+/** @param {string} program @param {string[]} args @returns {Promise<{status: number, text: string}>} */
+function runToEnd(program, args) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
+    let text = '';
+    /* the end of what it printed says all that matters */
+    const take = (/** @type {Buffer} */ piece) => (text = (text + piece).slice(-20000));
+    child.stdout.on('data', take);
+    child.stderr.on('data', take);
+    child.on('error', reject);
+    child.on('close', (status, signal) => resolve({ status: status ?? 128, text: signal ? `${text}\nended by ${signal}` : text }));
+  });
+}
+
+/** @param {string} name @param {number} seconds */
+async function fuzz(name, seconds) {
+  const { maxNbytes, script } = /** @type {{share: number, maxNbytes: number, script?: string}} */ (TARGETS.get(name));
+  mkdirSync(corpusOf(name), { recursive: true });
+  const started = performance.now();
+  const { status, text } = script
+    ? await runToEnd(process.execPath, [join(root, script), '--seconds', String(seconds), '--found', foundDir, seedsOf(name)])
+    : await runToEnd(programOf(name), [
+        `-max_total_time=${Math.ceil(seconds)}`,
+        `-max_len=${maxNbytes}`,
+        '-timeout=20',
+        '-rss_limit_mb=3000',
+        `-artifact_prefix=${foundDir}/${name}-`,
+        '-print_final_stats=1',
+        corpusOf(name),
+        seedsOf(name),
+      ]);
+  const executions = Number(/number_of_executed_units: (\d+)/.exec(text)?.[1] ?? 0);
+  const took = (performance.now() - started) / 1000;
+  const ok = status === 0 && executions > 0;
+  say(`${name.padEnd(12)} ${String(executions).padStart(10)} executions ${took.toFixed(0).padStart(5)} s  ${ok ? 'sound' : 'BROKEN'}`);
+  if (!ok) say(text.split('\n').slice(-60).join('\n'));
+  return { name, executions, seconds: Math.round(took), ok };
+}
+
+/** @param {string[]} names */
+async function merge(names) {
+  for (const name of names) {
+    if (!existsSync(programOf(name)) || !existsSync(corpusOf(name))) continue;
+    const all = mkdtempSync(join(tmpdir(), 'tansy-merge-'));
+    try {
+      /* the seeds first: what they reach needs no other input */
+      for (const file of readdirSync(seedsOf(name))) copyFileSync(join(seedsOf(name), file), join(all, file));
+      const before = readdirSync(all).length;
+      const { status, text } = await runToEnd(programOf(name), ['-merge=1', `-max_len=${TARGETS.get(name)?.maxNbytes}`, '-timeout=20', all, corpusOf(name)]);
+      if (status !== 0) throw new SetupError(text);
+      let nbytes = 0;
+      for (const file of readdirSync(all)) {
+        nbytes += statSync(join(all, file)).size;
+        copyFileSync(join(all, file), join(seedsOf(name), file.length === 40 ? file.slice(0, 12) : file));
+      }
+      say(`${name}: ${before} seeds, now ${readdirSync(all).length}, ${nbytes} bytes`);
+    } finally {
+      rmSync(all, { recursive: true, force: true });
+    }
+  }
+}
+
+await runMain(async () => {
+  const { values } = parseArgs({
+    options: {
+      minutes: { type: 'string' },
+      seconds: { type: 'string' },
+      target: { type: 'string', multiple: true },
+      jobs: { type: 'string', default: '1' },
+      record: { type: 'string' },
+      merge: { type: 'boolean', default: false },
+    },
+  });
+  const names = values.target ?? [...TARGETS.keys()];
+  for (const name of names) if (!TARGETS.has(name)) throw new SetupError(`--target ${name}: not one of ${[...TARGETS.keys()].join(', ')}`);
+  const seconds = values.seconds !== undefined ? Number(values.seconds) : Number(values.minutes ?? 1) * 60;
+  const jobs = Number(values.jobs);
+  if (!(seconds > 0) || !(jobs >= 1)) throw new SetupError('--minutes, --seconds and --jobs take numbers above 0');
+  if (!process.env.CC && !which('clang-19') && !which('clang')) throw new SetupError('fuzzing needs clang: run `npm run setup`');
+
+  buildPreset('fuzz', names.filter((name) => !TARGETS.get(name)?.script).map((name) => `fuzz_${name}`));
+  if (values.merge) return void (await merge(names));
+
+  mkdirSync(foundDir, { recursive: true });
+  const shares = names.reduce((sum, name) => sum + (TARGETS.get(name)?.share ?? 0), 0);
+  /** @type {Awaited<ReturnType<typeof fuzz>>[]} */
+  const results = [];
+  const left = [...names];
+  const worker = async () => {
+    for (let name = left.shift(); name !== undefined; name = left.shift())
+      results.push(await fuzz(name, Math.max(1, (seconds * jobs * (TARGETS.get(name)?.share ?? 1)) / shares)));
+  };
+  await Promise.all(Array.from({ length: jobs }, worker));
+
+  const executions = results.reduce((sum, result) => sum + result.executions, 0);
+  const broken = results.filter(({ ok }) => !ok).map(({ name }) => name);
+  say(`${executions} executions over ${results.length} targets, ${broken.length === 0 ? 'no crash, no sanitizer report' : `BROKEN: ${broken.join(', ')}; inputs in build/fuzz/found`}`);
+  if (values.record) {
+    const record = {
+      what: 'npm run fuzz: executions of every fuzz target under address and undefined-behaviour sanitizers',
+      cpu: cpus()[0]?.model,
+      seconds: results.reduce((sum, result) => sum + result.seconds, 0),
+      executions,
+      broken,
+      targets: Object.fromEntries(names.map((name) => [name, results.find((result) => result.name === name)]).map(([name, r]) => [name, { executions: /** @type {any} */ (r).executions, seconds: /** @type {any} */ (r).seconds }])),
+    };
+    writeFileSync(values.record, `${JSON.stringify(record, null, 2)}\n`);
+  }
+  return broken.length === 0 ? 0 : 1;
+});
