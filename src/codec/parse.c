@@ -126,6 +126,8 @@ enum tansy_status tansy_coded_parse(const uint8_t *head, const uint8_t *tiles, s
     uint64_t tile_n_groups = tansy_pad_rows(rows_left < shape->tile_n_rows ? rows_left : shape->tile_n_rows) / TANSY_GROUP_N_ROWS;
     if (end - begin < out->n_sets * TANSY_SET_NBYTES + tile_n_groups * tansy_group_raw_nbytes(shape->raw_bits, n_steps))
       return TANSY_ERR_CORRUPT;
+    /* time is bought with bytes: no tile holds more weights than its bytes can code */
+    if (tile_n_groups * n_steps * (TANSY_GROUP_N_ROWS * TANSY_LANES) > (uint64_t)(end - begin) * TANSY_MAX_WEIGHTS_PER_BYTE) return TANSY_ERR_CORRUPT;
     begin = end;
   }
   if (shape->n_escapes) return read_escapes(&c, out);

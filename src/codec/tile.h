@@ -10,6 +10,9 @@ enum { TANSY_CODED_FOUR_SETS = 1, TANSY_CODED_ROW_CLASSES = 2, TANSY_CODED_STEP_
 enum {
   TANSY_SET_NBYTES = 2 * TANSY_LANES, /* start states: 16 low bytes, 16 high bytes */
   TANSY_STATE_MIN = 256,              /* states live in [2^8, 2^16); encoding starts here, so decoding ends here */
+  /* A step takes (256 - f) * (x >> 8) + c >= x >> 8 from a state x, so from one byte to the next a state lasts at most
+   * sum over q = 1 ... 255 of 256 / q + 1 < 1824 steps; a tile has two bytes for the one that a start state is. */
+  TANSY_MAX_WEIGHTS_PER_BYTE = 2048,
 };
 
 struct tansy_tile {

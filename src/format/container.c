@@ -56,6 +56,16 @@ static void read_attachment(struct tansy_index_walk *w, struct tansy_record_atta
   w->offset += a->nbytes;
 }
 
+/* whether the name of attachment `n` is that of one before it; `w` stands before the first */
+static bool is_name_taken(struct tansy_index_walk w, uint32_t n, const struct tansy_record_attachment *named) {
+  struct tansy_record_attachment a;
+  for (uint32_t i = 0; i < n; i++) {
+    read_attachment(&w, &a);
+    if (a.name_nbytes == named->name_nbytes && memcmp(a.name, named->name, a.name_nbytes) == 0) return true;
+  }
+  return false;
+}
+
 static void read_tensor(struct tansy_index_walk *w, struct tansy_record *r) {
   *r = (struct tansy_record){.offset = w->offset};
   r->role = tansy_read_u8(&w->c);
@@ -132,11 +142,13 @@ enum tansy_status tansy_index_open(const void *header, size_t header_nbytes, str
   index->n_attachments = read_varint32(&w.c);
   index->attachments = w.c.at;
   if (index->n_attachments > TANSY_MAX_ATTACHMENTS) return TANSY_ERR_UNSUPPORTED;
+  const struct tansy_index_walk first = w;
   for (uint32_t i = 0; i < index->n_attachments && !w.c.failed; i++) {
     struct tansy_record_attachment a;
     read_attachment(&w, &a);
     if (a.encoding > 1) return TANSY_ERR_UNSUPPORTED;
     if (a.encoding == 0 && a.raw_nbytes != a.nbytes) return TANSY_ERR_CORRUPT;
+    if (!w.c.failed && is_name_taken(first, i, &a)) return TANSY_ERR_CORRUPT;
   }
 
   index->n_tensors = read_varint32(&w.c);
