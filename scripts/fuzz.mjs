@@ -27,6 +27,8 @@ const TARGETS = new Map([
   ['gguf', { share: 1, maxNbytes: 4096, script: 'tests/fuzz/fuzz_gguf.mjs' }],
 ]);
 
+const ROUND_SECONDS = 300;
+
 const seedsOf = (/** @type {string} */ name) => join(root, 'tests/fuzz/seeds', `fuzz_${name}`);
 const corpusOf = (/** @type {string} */ name) => join(root, 'build/fuzz/corpus', name);
 const programOf = (/** @type {string} */ name) => join(root, 'build/fuzz/tests', `fuzz_${name}`);
@@ -117,26 +119,33 @@ await runMain(async () => {
 
   mkdirSync(foundDir, { recursive: true });
   const shares = names.reduce((sum, name) => sum + (TARGETS.get(name)?.share ?? 0), 0);
-  /** @type {Awaited<ReturnType<typeof fuzz>>[]} */
-  const results = [];
-  const left = [...names];
-  const worker = async () => {
-    for (let name = left.shift(); name !== undefined; name = left.shift())
-      results.push(await fuzz(name, Math.max(1, (seconds * jobs * (TARGETS.get(name)?.share ?? 1)) / shares)));
-  };
-  await Promise.all(Array.from({ length: jobs }, worker));
+  /** @type {Map<string, {executions: number, seconds: number, ok: boolean}>} */
+  const results = new Map(names.map((name) => [name, { executions: 0, seconds: 0, ok: true }]));
+  /* in rounds, so that a run that is stopped has seen every target; a broken one is left out of the next */
+  const nRounds = Math.ceil(seconds / ROUND_SECONDS);
+  for (let round = 0; round < nRounds; round++) {
+    const left = names.filter((name) => results.get(name)?.ok);
+    const worker = async () => {
+      for (let name = left.shift(); name !== undefined; name = left.shift()) {
+        const result = /** @type {{executions: number, seconds: number, ok: boolean}} */ (results.get(name));
+        const { executions, seconds: took, ok } = await fuzz(name, Math.max(1, (seconds * jobs * (TARGETS.get(name)?.share ?? 1)) / shares / nRounds));
+        results.set(name, { executions: result.executions + executions, seconds: result.seconds + took, ok });
+      }
+    };
+    await Promise.all(Array.from({ length: jobs }, worker));
+  }
 
-  const executions = results.reduce((sum, result) => sum + result.executions, 0);
-  const broken = results.filter(({ ok }) => !ok).map(({ name }) => name);
-  say(`${executions} executions over ${results.length} targets, ${broken.length === 0 ? 'no crash, no sanitizer report' : `BROKEN: ${broken.join(', ')}; inputs in build/fuzz/found`}`);
+  const executions = [...results.values()].reduce((sum, result) => sum + result.executions, 0);
+  const broken = names.filter((name) => !results.get(name)?.ok);
+  say(`${executions} executions over ${names.length} targets, ${broken.length === 0 ? 'no crash, no sanitizer report' : `BROKEN: ${broken.join(', ')}; inputs in build/fuzz/found`}`);
   if (values.record) {
     const record = {
       what: 'npm run fuzz: executions of every fuzz target under address and undefined-behaviour sanitizers',
       cpu: cpus()[0]?.model,
-      seconds: results.reduce((sum, result) => sum + result.seconds, 0),
+      seconds: [...results.values()].reduce((sum, result) => sum + result.seconds, 0),
       executions,
       broken,
-      targets: Object.fromEntries(names.map((name) => [name, results.find((result) => result.name === name)]).map(([name, r]) => [name, { executions: /** @type {any} */ (r).executions, seconds: /** @type {any} */ (r).seconds }])),
+      targets: Object.fromEntries([...results].map(([name, { executions: n, seconds: took }]) => [name, { executions: n, seconds: took }])),
     };
     writeFileSync(values.record, `${JSON.stringify(record, null, 2)}\n`);
   }

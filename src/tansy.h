@@ -234,7 +234,7 @@ uint32_t tansy_engine_probe(struct tansy_engine *e, uint32_t form, uint32_t n_ro
 /* To save: copy every piece. To restore, or to move to an engine of another budget: copy them in, then tansy_session_restore. File
  * and KV form must be the same; context, residency, batch and threads need not. */
 uint32_t tansy_session_n(const struct tansy_engine *e);
-/* piece i of a session of n_tokens tokens; NULL: no such piece, or more tokens than the context */
+/* piece i of a session of n_tokens tokens; NULL: no such piece, more tokens than the context, or an evaluation under way */
 void *tansy_session_piece(struct tansy_engine *e, uint32_t i, uint32_t n_tokens, size_t *nbytes);
 /* the pieces hold n_tokens tokens now. CORRUPT: token ids outside the vocabulary, or numbers that are not finite */
 enum tansy_status tansy_session_restore(struct tansy_engine *e, uint32_t n_tokens);

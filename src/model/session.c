@@ -12,7 +12,7 @@ uint32_t tansy_session_n(const struct tansy_engine *e) { return 2 + e->config.n_
  * the 8 bytes of the sampler's state */
 void *tansy_session_piece(struct tansy_engine *e, uint32_t i, uint32_t n_tokens, size_t *nbytes) {
   *nbytes = 0;
-  if (i >= tansy_session_n(e) || n_tokens > e->plan.context) return NULL;
+  if (e->eval.is_active || i >= tansy_session_n(e) || n_tokens > e->plan.context) return NULL;
   if (i == 0) {
     *nbytes = (size_t)n_tokens * sizeof *e->tokens;
     return e->tokens;

@@ -81,6 +81,8 @@ static enum tansy_status attach(struct tansy_writer *w, const char *spec, struct
   if (n == 0 || n >= sizeof a->name) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--attach \"%s\" is not NAME=FILE", spec);
   memcpy(a->name, spec, n);
   a->name[n] = '\0';
+  for (uint32_t i = 0; i < w->n_attachments; i++)
+    if (strcmp(w->attachments[i].name, a->name) == 0) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--attach %s is there twice", a->name);
   char path[4096];
   if (strlen(equals + 1) >= sizeof path) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--attach %s: the path is too long", a->name);
   strcpy(path, equals + 1);
@@ -89,7 +91,7 @@ static enum tansy_status attach(struct tansy_writer *w, const char *spec, struct
     char *end;
     a->encoding = 1;
     a->raw_nbytes = strtoull(gzip + 6, &end, 10);
-    if (*end || end == gzip + 6) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--attach %s: :gzip, needs the size before compression", a->name);
+    if (*end || end == gzip + 6 || a->raw_nbytes > UINT32_MAX) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--attach %s: :gzip, needs the size before compression", a->name);
     *gzip = '\0';
   }
   struct tansy_file_text file;
