@@ -56,12 +56,17 @@ static void read_attachment(struct tansy_index_walk *w, struct tansy_record_atta
   w->offset += a->nbytes;
 }
 
+static bool same_bytes(const uint8_t *a, const uint8_t *b, uint32_t n) {
+  while (n > 0 && *a == *b) a++, b++, n--;
+  return n == 0;
+}
+
 /* whether the name of attachment `n` is that of one before it; `w` stands before the first */
 static bool is_name_taken(struct tansy_index_walk w, uint32_t n, const struct tansy_record_attachment *named) {
   struct tansy_record_attachment a;
   for (uint32_t i = 0; i < n; i++) {
     read_attachment(&w, &a);
-    if (a.name_nbytes == named->name_nbytes && memcmp(a.name, named->name, a.name_nbytes) == 0) return true;
+    if (a.name_nbytes == named->name_nbytes && same_bytes(a.name, named->name, a.name_nbytes)) return true;
   }
   return false;
 }
