@@ -1,20 +1,24 @@
-// Speed against memory, as measured on this device: a small chart that shares its horizontal axis with the budget slider.
+// Speed against memory, as measured on this device: a small chart that shares its horizontal axis with the budget slider below it.
 
 import { bytes, rate } from './format.js';
 
 const SVG = 'http://www.w3.org/2000/svg';
 const WIDTH = 288;
-const HEIGHT = 72;
+const HEIGHT = 110;
 /** Room for the points at the edges; the slider's thumb needs about as much. */
 const MARGIN = 8;
+/** Room above the highest point, for its figure. */
+const TOP = 22;
 
 /**
  * @param {string} name
  * @param {Record<string, string | number>} attributes
+ * @param {string} [text]
  */
-function svg(name, attributes) {
+function svg(name, attributes, text) {
   const element = document.createElementNS(SVG, name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, String(value));
+  if (text !== undefined) element.textContent = text;
   return element;
 }
 
@@ -51,18 +55,29 @@ export class Curve {
     const points = [...this.#points].sort(([a], [b]) => a - b);
     this.#chart.toggleAttribute('hidden', points.length === 0);
     const [smallest, largest] = this.#ends;
-    const top = Math.max(...points.map(([, speed]) => speed), 1) * 1.1;
+    const top = Math.max(...points.map(([, speed]) => speed), 1);
     const x = (/** @type {number} */ heap) => MARGIN + ((WIDTH - 2 * MARGIN) * (heap - smallest)) / Math.max(largest - smallest, 1);
-    const y = (/** @type {number} */ speed) => HEIGHT - MARGIN - ((HEIGHT - 2 * MARGIN) * speed) / top;
-    const line = svg('polyline', { points: points.map(([heap, speed]) => `${x(heap)},${y(speed)}`).join(' ') });
+    const y = (/** @type {number} */ speed) => HEIGHT - MARGIN - ((HEIGHT - MARGIN - TOP) * speed) / top;
+    const base = HEIGHT - MARGIN;
+    const line = points.map(([heap, speed]) => `${x(heap)},${y(speed)}`);
+    const area = [`${x(points[0]?.[0] ?? 0)},${base}`, ...line, `${x(points.at(-1)?.[0] ?? 0)},${base}`];
     const dots = points.map(([heap, speed]) => {
-      const dot = svg('circle', { cx: x(heap), cy: y(speed), r: heap === now ? 4.5 : 3 });
-      const title = svg('title', {});
-      title.textContent = `${rate(speed)} tokens a second in ${bytes(heap)}`;
-      dot.append(title);
+      const dot = svg('circle', { cx: x(heap), cy: y(speed), r: heap === now ? 5 : 3.5 });
+      dot.append(svg('title', {}, `${rate(speed)} tokens a second in ${bytes(heap)}`));
       return dot;
     });
-    this.#chart.replaceChildren(svg('line', { x1: MARGIN, x2: WIDTH - MARGIN, y1: HEIGHT - MARGIN, y2: HEIGHT - MARGIN }), line, ...dots);
+    // The figures of the two ends, and of what is in use; two that would lie on each other are one.
+    const told = points.filter(([heap], i) => i === 0 || i === points.length - 1 || heap === now).filter(([heap], i, all) => i === 0 || x(heap) - x(all[i - 1][0]) > 28);
+    const labels = told.map(([heap, speed]) => {
+      const [at, anchor] = x(heap) < 24 ? [0, 'start'] : x(heap) > WIDTH - 24 ? [WIDTH, 'end'] : [x(heap), 'middle'];
+      return svg('text', { x: at, y: y(speed) - 9, 'text-anchor': anchor }, `${rate(speed)}${heap === told.at(-1)?.[0] ? ' tok/s' : ''}`);
+    });
+    this.#chart.replaceChildren(
+      svg('line', { x1: MARGIN, x2: WIDTH - MARGIN, y1: base, y2: base }),
+      ...(points.length > 1 ? [svg('polygon', { points: area.join(' ') }), svg('polyline', { points: line.join(' ') })] : []),
+      ...dots,
+      ...labels,
+    );
     this.#chart.setAttribute('aria-label', `Speed by memory: ${points.map(([heap, speed]) => `${rate(speed)} tokens a second in ${bytes(heap)}`).join(', ')}`);
   }
 }

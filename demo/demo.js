@@ -1,77 +1,72 @@
 // The demo page. A model is opened, its memory planned, and text is generated; everything heavy happens in tansy's worker.
 //
-//   ?model=URL    another model (same origin, or a server that allows it)
+//   ?model=URL    another model (of this server, or of one that allows it)
 //   ?budget=16MB  begin with this much memory
+//   ?mode=chat    begin with a conversation
 
-import { TansyError, canRun, load } from '../dist/tansy.esm.js';
+import { TansyError, cachedModels, canRun, forgetModels, load } from '../dist/tansy.esm.js';
 import { Curve } from './curve.js';
+import { element, facts, make } from './dom.js';
+import { EMBEDDED_MODEL } from './embedded.js';
 import { bytes, rate, seconds } from './format.js';
 import { Budget, showMemory } from './memory.js';
+import { followTheme } from './theme.js';
 import { showWeights } from './weights.js';
+import { Chat, Story } from './writing.js';
 
-/**
- * @template {Element} T
- * @param {string} id
- * @param {new () => T} type
- * @returns {T}
- */
-function element(id, type) {
-  const found = document.getElementById(id);
-  if (!(found instanceof type)) throw new Error(`#${id} is missing`);
-  return found;
-}
+/** @typedef {import('../web/index.js').Model} Model */
+/** @typedef {string | File} Source */
 
 const query = new URLSearchParams(location.search);
 const prompt = element('prompt', HTMLTextAreaElement);
 const go = element('go', HTMLButtonElement);
+const more = element('more', HTMLButtonElement);
+const pause = element('pause', HTMLButtonElement);
 const status = element('status', HTMLOutputElement);
 const progress = element('progress', HTMLProgressElement);
 const errorBox = element('error', HTMLDivElement);
-const story = element('story', HTMLElement);
-const given = element('given', HTMLSpanElement);
-const written = element('text', HTMLSpanElement);
-const speed = element('speed', HTMLElement);
-const memoryElements = {
-  heap: element('heap', HTMLElement),
-  note: element('heap-note', HTMLElement),
-  bar: element('bar', HTMLElement),
-  kinds: element('kinds', HTMLElement),
-};
+const ideas = element('ideas', HTMLUListElement);
+const memoryElements = { heap: element('heap', HTMLElement), bar: element('bar', HTMLElement), kinds: element('kinds', HTMLElement) };
 const measure = element('measure', HTMLButtonElement);
 const curve = new Curve(element('curve', SVGSVGElement));
+const story = new Story({ article: element('story', HTMLElement), given: element('given', HTMLSpanElement), written: element('text', HTMLSpanElement) });
+const chat = new Chat(element('talk', HTMLDivElement));
 const settingNames = ['temperature', 'topK', 'topP', 'minP', 'repeatPenalty', 'maxTokens', 'seed'];
 
-/** The model that is open, and what opens it again with another budget. */
-let source = /** @type {string | File} */ (query.get('model') ?? 'models/books-3m.tansy');
-/** @type {import('../web/index.js').Model | null} */
+/** The model that is open, and what opens it again. @type {Source} */
+let source = query.get('model') ?? EMBEDDED_MODEL;
+/** @type {Model | null} */
 let model = null;
-/** Stops what is under way: a generation or a download. @type {AbortController | null} */
+/** @type {import('./writing.js').Mode} */
+let mode = story;
+/** Stops the generation under way. @type {AbortController | null} */
 let generating = null;
-/** @type {AbortController | null} */
+/** Stops the download under way. @type {AbortController | null} */
 let opening = null;
 /** Of which a speed is shown. */
 const MEASURED_TOKENS = 32;
+/** What measuring at one budget may take, beyond two runs. */
+const MEASURE_MS = 1000;
 
-const budget = new Budget(element('budget', HTMLInputElement), element('budget-value', HTMLOutputElement), (nbytes) => open(source, nbytes));
+const budget = new Budget(element('budget', HTMLInputElement), element('budget-value', HTMLOutputElement), (nbytes) => void resize(nbytes));
 
 /* ---- opening ---- */
 
 /**
- * Opens a model in place of the one that is open.
- * @param {string | File} from
- * @param {number | string} [wanted] memory budget; the smallest possible when left out
- * @returns {Promise<boolean>} it is open
+ * Opens a model in place of the one that is open. What an earlier attempt has downloaded is not downloaded again.
+ * @param {Source} from
+ * @param {string} [wanted] memory budget; the smallest possible when left out
  */
 async function open(from, wanted) {
   opening?.abort();
   const mine = (opening = new AbortController());
   const { signal } = mine;
   generating?.abort();
-  go.disabled = measure.disabled = true;
+  setReady(false);
   showError(null);
+  pause.hidden = true;
   status.textContent = 'Opening the model …';
   try {
-    const fresh = from !== source || model === null;
     source = from;
     model?.dispose();
     model = null;
@@ -86,88 +81,182 @@ async function open(from, wanted) {
     const most = await canRun(from, { contextSize, memoryBudget: bytesPlanned, signal });
     const ends = [bytesNeeded, Math.max(bytesNeeded, most.bytesPlanned)];
     // A budget below the slider's is served with a shorter context.
-    const options = typeof wanted === 'string' ? { memoryBudget: wanted } : { memoryBudget: wanted ?? ends[0], contextSize };
-    model = await load(from, { ...options, signal, onProgress: showProgress });
-    const stats = await model.stats();
-    if (fresh) {
-      describe(from, stats);
-      curve.reset(ends[0], ends[1]);
-    }
-    showWeights(element('weights', HTMLTableElement), model.tensors);
+    const options = wanted === undefined ? { memoryBudget: ends[0], contextSize } : { memoryBudget: wanted };
+    const opened = await load(from, { ...options, signal, onProgress: showProgress });
+    model = opened;
+    const stats = await opened.stats();
+    describe(opened, from, stats);
+    curve.reset(ends[0], ends[1]);
+    chat.clear();
     budget.set(ends[0], ends[1], stats.heapBytes);
     showStats(stats);
     status.textContent = 'Ready.';
-    go.disabled = measure.disabled = false;
-    return true;
+    setReady(true);
+    void showKept();
   } catch (error) {
-    if (signal.aborted) return false; // another one is being opened
+    if (signal.aborted) return; // paused, or another one is being opened
     status.textContent = 'No model is open.';
     showError(error);
-    return false;
   } finally {
     if (opening === mine) {
       opening = null;
-      progress.hidden = true;
+      progress.hidden = pause.hidden = true;
     }
   }
+}
+
+/** @param {boolean} ready */
+function setReady(ready) {
+  go.disabled = measure.disabled = !ready;
+  more.hidden = true;
 }
 
 /** @param {import('../web/index.js').Progress} now */
 function showProgress({ loaded, total, secondsLeft }) {
   progress.hidden = false;
+  pause.hidden = loaded >= total || typeof source !== 'string';
+  pause.textContent = 'Pause';
   progress.value = loaded / total;
   const percent = Math.floor((100 * loaded) / total);
-  status.textContent = [`Loading: ${bytes(loaded)} of ${bytes(total)}`, `${percent}%`, loaded < total ? seconds(secondsLeft) : '']
-    .filter(Boolean)
-    .join(' · ');
+  status.textContent = [`Loading: ${bytes(loaded)} of ${bytes(total)}`, `${percent}%`, loaded < total ? seconds(secondsLeft) : ''].filter(Boolean).join(' · ');
+}
+
+/** The download stops, and goes on later from where it was, also after the page was closed. */
+function pauseOrResume() {
+  if (!opening) return void open(source, query.get('budget') ?? undefined);
+  opening.abort();
+  opening = null;
+  status.textContent = status.textContent?.replace(/^Loading: (.*?) ·.*$/, 'Paused at $1.') ?? '';
+  pause.textContent = 'Resume';
+}
+
+/** @param {Source} from */
+function nameOf(from) {
+  const name = from instanceof File ? from.name : decodeURIComponent(new URL(from, location.href).pathname.split('/').pop() ?? from);
+  return name.replace(/\.tansy$/, '');
 }
 
 /**
- * @param {string | File} from
+ * @param {Model} opened
+ * @param {Source} from
  * @param {import('../web/index.js').ModelStats} stats
  */
-function describe(from, stats) {
-  const { config, nParameters } = /** @type {NonNullable<typeof model>} */ (model);
-  const name = from instanceof File ? from.name : (new URL(from, location.href).pathname.split('/').pop() ?? from);
-  element('model-name', HTMLElement).textContent = name.replace(/\.tansy$/, '');
+function describe({ config, nParameters, chatTemplate }, from, stats) {
+  element('model-name', HTMLElement).textContent = nameOf(from);
+  element('bits', HTMLElement).textContent = stats.bitsPerWeight.toFixed(2);
+  element('download', HTMLElement).textContent = bytes(stats.fileBytes);
   facts('model-facts', [
     ['weights', `${(nParameters / 1e6).toFixed(nParameters < 1e7 ? 1 : 0)} million`],
-    ['file', bytes(stats.fileBytes)],
-    ['bits a weight', stats.bitsPerWeight.toFixed(2)],
     ['layers', String(config.layers)],
     ['vocabulary', config.vocab.toLocaleString('en')],
     ['context', `${stats.contextSize.toLocaleString('en')} tokens`],
+    ['made for', chatTemplate === undefined ? 'going on with texts' : 'conversations'],
   ]);
+}
+
+/** Models in this browser's cache, each with a button that removes it. */
+async function showKept() {
+  const kept = await cachedModels().catch(() => []);
+  const rows = kept.map(({ url, size, complete }) => {
+    const open_ = make('button', { type: 'button', className: 'link', title: url }, nameOf(url));
+    open_.addEventListener('click', () => void open(url));
+    const forget = make('button', { type: 'button', className: 'round', title: `Remove ${nameOf(url)}` }, '×');
+    forget.setAttribute('aria-label', forget.title);
+    forget.addEventListener('click', () => void forgetModels(url).then(showKept));
+    return make('li', {}, open_, make('span', {}, complete ? bytes(size) : 'in part'), forget);
+  });
+  element('kept', HTMLUListElement).replaceChildren(...(rows.length > 0 ? rows : [make('li', {}, 'none')]));
+}
+
+/* ---- the budget ---- */
+
+/**
+ * Moves the open model to another amount of memory, between two words; what it is writing stays the same.
+ * @param {number} nbytes
+ */
+async function resize(nbytes) {
+  if (!model) return false;
+  const mine = model;
+  try {
+    const stats = await mine.setMemoryBudget(nbytes);
+    if (model !== mine) return false;
+    budget.now(stats.heapBytes);
+    showStats(stats);
+    return true;
+  } catch (error) {
+    if (model === mine) showError(error);
+    return false;
+  }
+}
+
+/**
+ * The best of a few short runs: the first is slow until the engine's code is compiled well, any may be held up by something else.
+ * @param {Model} mine
+ * @returns {Promise<[heapBytes: number, tokensPerSecond: number]>}
+ */
+async function fastest(mine) {
+  let best = 0;
+  for (let run = 0, start = performance.now(); run < 2 || (run < 6 && performance.now() - start < MEASURE_MS); run++) {
+    await mine.generate('Once upon a time', { temperature: 0, maxTokens: MEASURED_TOKENS + 1, ignoreEos: true, speculate: false }).text();
+    const stats = await mine.stats();
+    best = Math.max(best, stats.decodeTokS);
+    showStats(stats);
+  }
+  return [(await mine.stats()).heapBytes, best];
+}
+
+/** Generates a little at several budgets, from the smallest to the largest, and comes back to the one that was chosen. */
+async function measureCurve() {
+  const mine = /** @type {Model} */ (model);
+  const chosen = budget.nbytes;
+  setReady(false);
+  try {
+    for (const share of [0, 0.25, 0.5, 0.75, 1]) {
+      if (!(await resize(budget.at(share)))) return;
+      status.textContent = `Measuring with ${bytes(budget.nbytes)} …`;
+      curve.add(...(await fastest(mine)));
+    }
+    await resize(chosen);
+    status.textContent = 'Ready.';
+  } catch (error) {
+    if (model === mine) showError(error); // else the visitor opened something else meanwhile
+  } finally {
+    if (model === mine) setReady(true);
+  }
 }
 
 /* ---- writing ---- */
 
-async function generate() {
+/**
+ * @param {(model: Model) => Promise<import('./writing.js').Task>} begin
+ */
+async function generate(begin) {
   if (!model) return;
+  const [opened, writer] = [model, mode];
   const mine = (generating = new AbortController());
-  const text = prompt.value;
   go.textContent = 'Stop';
   go.toggleAttribute('data-running', true);
-  story.setAttribute('aria-busy', 'true');
+  more.hidden = measure.disabled = true;
   showError(null);
-  given.textContent = text;
-  written.textContent = '';
-  status.textContent = 'Reading the prompt …';
+  status.textContent = 'Reading …';
   const started = performance.now();
   /** @type {number | undefined} */
   let firstAt;
   let timer;
+  let ended = false;
   try {
-    const generation = model.generate(text, { ...settings(), signal: mine.signal });
-    timer = setInterval(() => model?.stats().then(showStats, () => {}), 500);
+    const { prompt, options } = await begin(opened);
+    const generation = opened.generate(prompt, { ...settings(), ...options, signal: mine.signal });
+    timer = setInterval(() => opened.stats().then(showStats, () => {}), 500);
     for await (const piece of generation) {
       firstAt ??= performance.now();
-      written.append(piece);
+      writer.add(piece);
       const n = generation.ids.length;
       status.textContent = `${n} ${n === 1 ? 'token' : 'tokens'}`;
     }
+    ended = generation.finishReason === 'stop';
     const first = firstAt === undefined ? '' : `, the first after ${Math.round(firstAt - started)} ms`;
-    status.textContent = `${generation.ids.length} tokens${first}. ${generation.finishReason === 'stop' ? 'The story ended.' : ''}`;
+    status.textContent = `${generation.ids.length} tokens${first}.${ended && writer === story ? ' The story ended.' : ''}`;
   } catch (error) {
     if (mine.signal.aborted) status.textContent = 'Stopped.';
     else {
@@ -176,13 +265,16 @@ async function generate() {
     }
   } finally {
     clearInterval(timer);
+    writer.end(ended);
     if (generating === mine) {
       generating = null;
-      go.textContent = 'Generate';
+      go.textContent = mode.action;
       go.toggleAttribute('data-running', false);
-      story.setAttribute('aria-busy', 'false');
+      measure.disabled = go.disabled;
+      more.hidden = ended || mode !== story || story.text === '' || model !== opened;
     }
-    model?.stats().then((stats) => {
+    opened.stats().then((stats) => {
+      if (model !== opened) return;
       showStats(stats);
       // Fewer tell little of the speed.
       if (stats.decodeTokens >= MEASURED_TOKENS) curve.add(stats.heapBytes, stats.decodeTokS);
@@ -190,29 +282,12 @@ async function generate() {
   }
 }
 
-/* ---- measuring ---- */
-
-/** Generates a little at several budgets, from the smallest to the largest, and comes back to the one that was chosen. */
-async function measureCurve() {
-  const chosen = budget.nbytes;
-  measure.disabled = true;
-  for (const share of [0, 0.25, 0.5, 0.75, 1]) {
-    if (!(await open(source, budget.at(share)))) return;
-    const mine = /** @type {NonNullable<typeof model>} */ (model);
-    go.disabled = measure.disabled = true;
-    status.textContent = `Measuring with ${bytes(budget.nbytes)} …`;
-    try {
-      // Once to warm up: the first run is slow until the engine's code is compiled well.
-      for (let i = 0; i < 2; i++) await mine.generate(prompt.value, { temperature: 0, maxTokens: MEASURED_TOKENS + 1, ignoreEos: true }).text();
-      const stats = await mine.stats();
-      curve.add(stats.heapBytes, stats.decodeTokS);
-      showStats(stats);
-    } catch (error) {
-      if (model === mine) showError(error); // else the visitor opened something else meanwhile
-      return;
-    }
-  }
-  await open(source, chosen);
+function write() {
+  const text = prompt.value;
+  if (go.disabled || generating || text.trim() === '') return;
+  const writer = mode;
+  if (writer === chat) prompt.value = '';
+  void generate((opened) => writer.begin(opened, text));
 }
 
 /** What the settings say; empty fields are left to the library. */
@@ -226,34 +301,36 @@ function settings() {
   return options;
 }
 
+/** @param {string} name */
+function choose(name) {
+  generating?.abort();
+  mode = name === 'chat' ? chat : story;
+  const isChat = mode === chat;
+  document.body.dataset.mode = isChat ? 'chat' : 'story';
+  element('talk', HTMLDivElement).hidden = !isChat;
+  element('story', HTMLElement).hidden = ideas.hidden = isChat;
+  element('prompt-label', HTMLLabelElement).textContent = mode.label;
+  element('key', HTMLElement).textContent = isChat ? '↵' : 'Ctrl ↵';
+  prompt.value = isChat ? '' : prompt.defaultValue;
+  prompt.placeholder = isChat ? 'Good morning! Who are you?' : '';
+  if (!generating) go.textContent = mode.action;
+  more.hidden = isChat || story.text === '' || go.disabled;
+  if (!go.disabled) status.textContent = 'Ready.';
+}
+
 /* ---- figures and errors ---- */
 
 /** @param {import('../web/index.js').ModelStats} stats */
 function showStats(stats) {
   showMemory(memoryElements, stats);
-  speed.textContent = rate(stats.decodeTokS);
+  element('speed', HTMLElement).textContent = rate(stats.decodeTokS);
+  if (model) showWeights(element('weights', HTMLTableElement), model.tensors);
   facts('facts', [
     ['reading', stats.prefillTokens > 0 ? `${rate(stats.prefillTokS)} tokens a second` : ''],
     ['unfolded at once', stats.decodedBytes > 0 ? bytes(stats.decodedBytes) : ''],
-    ['instructions', stats.variant],
+    ['instructions', stats.variant === 'relaxed' ? 'relaxed SIMD' : 'SIMD'],
+    ['threads', String(stats.threads)],
   ]);
-}
-
-/**
- * @param {string} id
- * @param {[string, string][]} rows those without a value are left out
- */
-function facts(id, rows) {
-  const cells = rows
-    .filter(([, value]) => value !== '')
-    .flatMap(([name, value]) => {
-      const dt = document.createElement('dt');
-      dt.textContent = name;
-      const dd = document.createElement('dd');
-      dd.textContent = value;
-      return [dt, dd];
-    });
-  element(id, HTMLElement).replaceChildren(...cells);
 }
 
 /** @param {unknown} error */
@@ -262,11 +339,8 @@ function showError(error) {
   errorBox.replaceChildren();
   if (error === null) return;
   errorBox.append(error instanceof Error ? error.message : String(error));
-  if (error instanceof TansyError) {
-    const code = document.createElement('code');
-    code.textContent = error.code;
-    errorBox.append(code);
-  } else console.error(error);
+  if (error instanceof TansyError) errorBox.append(make('code', {}, error.code));
+  else console.error(error);
 }
 
 /* ---- events ---- */
@@ -274,22 +348,56 @@ function showError(error) {
 element('compose', HTMLFormElement).addEventListener('submit', (event) => {
   event.preventDefault();
   if (generating) generating.abort();
-  else void generate();
+  else write();
 });
 document.addEventListener('keydown', (event) => {
   if (event.key === 'Escape') generating?.abort();
-  else if (event.key === 'Enter' && (event.ctrlKey || event.metaKey) && !generating && !go.disabled) void generate();
+  else if (event.key === 'Enter' && !event.isComposing && (event.ctrlKey || event.metaKey || (mode === chat && event.target === prompt && !event.shiftKey))) {
+    event.preventDefault();
+    write();
+  }
 });
+element('modes', HTMLFieldSetElement).addEventListener('change', ({ target }) => choose(/** @type {HTMLInputElement} */ (target).value));
+more.addEventListener('click', () => void generate((opened) => story.goOn(opened)));
 measure.addEventListener('click', () => void measureCurve());
-element('ideas', HTMLUListElement).addEventListener('click', ({ target }) => {
+pause.addEventListener('click', pauseOrResume);
+ideas.addEventListener('click', ({ target }) => {
   if (!(target instanceof HTMLButtonElement)) return;
   prompt.value = target.textContent ?? '';
-  if (!go.disabled && !generating) void generate();
+  write();
+});
+element('open', HTMLFormElement).addEventListener('submit', (event) => {
+  event.preventDefault();
+  void open(element('url', HTMLInputElement).value.trim());
 });
 element('file', HTMLInputElement).addEventListener('change', (event) => {
   const [file] = /** @type {HTMLInputElement} */ (event.target).files ?? [];
   if (file) void open(file);
 });
+
+const drop = element('drop', HTMLDivElement);
+document.addEventListener('dragover', (event) => {
+  if (!event.dataTransfer?.types.includes('Files')) return;
+  event.preventDefault();
+  drop.hidden = false;
+});
+document.addEventListener('dragleave', (event) => {
+  if (event.relatedTarget === null) drop.hidden = true;
+});
+document.addEventListener('drop', (event) => {
+  drop.hidden = true;
+  const file = event.dataTransfer?.files[0];
+  if (!file) return;
+  event.preventDefault();
+  void open(file);
+});
 window.addEventListener('pagehide', () => model?.dispose());
 
+followTheme();
+// A table of all weights is long: on a phone it waits to be asked for.
+element('map', HTMLDetailsElement).open = matchMedia('(min-width: 56rem)').matches;
+if (query.get('mode') === 'chat') {
+  /** @type {HTMLInputElement} */ (document.querySelector('[name=mode][value=chat]')).checked = true;
+  choose('chat');
+} else choose('story');
 void open(source, query.get('budget') ?? undefined);

@@ -14,18 +14,17 @@ const KINDS = [
 ];
 
 /**
- * @param {{ heap: HTMLElement, note: HTMLElement, bar: HTMLElement, kinds: HTMLElement }} elements
- * @param {{ heapBytes: number, memory: Record<string, number>, fileBytes: number }} stats
+ * @param {{ heap: HTMLElement, bar: HTMLElement, kinds: HTMLElement }} elements
+ * @param {import('../web/index.js').ModelStats} stats
  */
-export function showMemory({ heap, note, bar, kinds }, { heapBytes, memory }) {
+export function showMemory({ heap, bar, kinds }, { heapBytes, memory }) {
   heap.textContent = bytes(heapBytes);
-  note.textContent = 'in WebAssembly';
   const segments = [];
   const rows = [];
   const spoken = [];
   let shown = 0;
   for (const [kind, title, parts] of KINDS) {
-    let nbytes = parts.reduce((sum, part) => sum + (memory[part] ?? 0), 0);
+    let nbytes = parts.reduce((sum, part) => sum + (/** @type {Record<string, number>} */ (/** @type {unknown} */ (memory))[part] ?? 0), 0);
     shown += nbytes;
     // What is left of the last page belongs to nobody.
     if (kind === 'other') nbytes += Math.max(0, heapBytes - shown);
@@ -88,6 +87,12 @@ export class Budget {
     this.#slider.step = String(PAGE_NBYTES);
     this.#slider.value = String(now);
     this.#slider.disabled = smallest >= largest;
+    this.#show();
+  }
+
+  /** What is in use, after a move. @param {number} nbytes */
+  now(nbytes) {
+    this.#slider.value = String(nbytes);
     this.#show();
   }
 

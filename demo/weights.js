@@ -18,6 +18,10 @@ const bitsOf = (tensor) => (8 * tensor.nbytes) / (tensor.nRows * tensor.nCols);
  * @param {readonly Tensor[]} tensors
  */
 export function showWeights(table, tensors) {
+  // A table that would be the same is left alone: somebody may be pointing at it.
+  const forms = tensors.map(({ form, nbytes }) => `${form}${nbytes}`).join();
+  if (table.dataset.forms === forms) return;
+  table.dataset.forms = forms;
   const coded = tensors.filter((tensor) => tensor.coded);
   const all = coded.map(bitsOf);
   const [least, most] = [Math.min(...all), Math.max(...all)];
@@ -26,7 +30,9 @@ export function showWeights(table, tensors) {
     const bits = bitsOf(tensor);
     const td = document.createElement('td');
     td.dataset.kind = tensor.form;
-    td.style.setProperty('--depth', `${Math.round(45 + (55 * (bits - least)) / Math.max(most - least, 0.01))}%`);
+    const depth = Math.round(30 + (70 * (bits - least)) / Math.max(most - least, 0.01));
+    td.style.setProperty('--depth', `${depth}%`);
+    td.toggleAttribute('data-deep', depth > 60);
     td.textContent = bits.toFixed(1);
     td.title = `${where}: ${tensor.nRows} × ${tensor.nCols}, ${bits.toFixed(2)} bits a weight in the file, ${FORMS.get(tensor.form) ?? tensor.form} in memory`;
     return td;

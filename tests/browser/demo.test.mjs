@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, before, describe, it } from 'node:test';
@@ -26,7 +26,7 @@ const budget = (page) => page.$eval('#budget', (slider) => ({ min: Number(slider
 
 /** @param {Page} page @param {Record<string, string | number>} settings */
 async function choose(page, settings) {
-  await page.$eval('details', (details) => (details.open = true));
+  await page.$eval('.settings', (details) => (details.open = true));
   for (const [name, value] of Object.entries(settings)) await page.fill(`#${name}`, String(value));
 }
 
@@ -170,6 +170,119 @@ describe('the demo page', { skip, timeout }, () => {
       await page.screenshot({ path: join(screenshots, 'figures.png'), fullPage: true });
     }));
 
+  it('goes on where a story ended, also beyond the context', () =>
+    visit({}, async (page) => {
+      await ready(page);
+      await choose(page, { ...GREEDY, maxTokens: 150 });
+      await page.fill('#prompt', PROMPT);
+      await page.click('#go');
+      await ready(page);
+      for (let i = 0; i < 3; i++) {
+        const before = String(await page.textContent('#text'));
+        await page.click('#more');
+        await page.waitForSelector('#go[data-running]', { timeout: 2000 }).catch(() => {});
+        await ready(page);
+        const after = String(await page.textContent('#text'));
+        assert.ok(after.startsWith(before) && after.length > before.length, `${before.length} characters, then ${after.length}`);
+      }
+    }));
+
+  it('moves to another memory while it writes, and writes the same', () =>
+    visit({}, async (page) => {
+      await ready(page);
+      await choose(page, { temperature: 0, maxTokens: 120 });
+      await page.fill('#prompt', PROMPT);
+      await page.click('#go');
+      await ready(page);
+      const want = await page.textContent('#text');
+      const { now, max } = await budget(page);
+      // From inside the page, as soon as there is text.
+      await page.evaluate(() => {
+        const text = document.querySelector('#text');
+        new MutationObserver((_, observer) => {
+          if (text.textContent.length < 5) return;
+          observer.disconnect();
+          const slider = document.querySelector('#budget');
+          slider.value = slider.max;
+          slider.dispatchEvent(new Event('change', { bubbles: true }));
+        }).observe(text, { childList: true });
+        document.querySelector('#go').click();
+      });
+      await page.waitForFunction(() => document.querySelectorAll('#bar span[data-kind=int8]').length > 0);
+      await ready(page);
+      assert.equal(await page.textContent('#text'), want);
+      assert.ok((await budget(page)).now > now && (await budget(page)).now <= max);
+    }));
+
+  it('chats, by keyboard, with a model that has no chat template, and remembers', () =>
+    visit(
+      {},
+      async (page) => {
+        await ready(page);
+        await choose(page, { temperature: 0, maxTokens: 30 });
+        await page.keyboard.press('Escape');
+        await page.focus('#prompt');
+        for (const said of ['Good morning!', 'Where is <b>the king</b>?']) {
+          const before = (await page.$$('.turn')).length;
+          await page.fill('#prompt', said);
+          await page.keyboard.press('Enter');
+          await page.waitForFunction((n) => document.querySelectorAll('.turn').length === n && document.querySelectorAll('.turn[aria-busy=true]').length === 0, before + 2);
+          await ready(page);
+          assert.equal(await page.inputValue('#prompt'), '');
+        }
+        const turns = await page.$$eval('.turn', (all) => all.map((turn) => [turn.className, turn.textContent]));
+        assert.deepEqual(turns.map(([kind]) => kind), ['turn mine', 'turn theirs', 'turn mine', 'turn theirs']);
+        assert.equal(turns[2][1], 'Where is <b>the king</b>?', 'text, not markup');
+        assert.ok(turns.every(([, text]) => String(text).length > 0));
+        await page.check('[name=mode][value=story]');
+        assert.equal(await page.isVisible('#story'), true);
+        assert.equal(await page.isVisible('#talk'), false);
+      },
+      { query: '?mode=chat' },
+    ));
+
+  it('pauses a download, and goes on from there', () =>
+    visit({ bytesPerSecond: 500_000 }, async (page, server) => {
+      await page.waitForSelector('#pause:not([hidden])');
+      await page.waitForFunction(() => document.querySelector('#progress').value > 0.35);
+      await page.click('#pause');
+      await page.waitForFunction(() => /^Paused at [\d.]+ [KM]B of [\d.]+ MB\.$/.test(document.querySelector('#status').textContent));
+      assert.equal(await page.textContent('#pause'), 'Resume');
+      server.habits.bytesPerSecond = Infinity;
+      const nBefore = server.requests.length;
+      await page.click('#pause');
+      await ready(page);
+      const { size } = await stat(join(root, MODEL_PATH));
+      const starts = server.requests.slice(nBefore).map((request) => Number(/bytes=(\d+)-/.exec(request)?.[1] ?? 0));
+      assert.ok(Math.max(...starts) > 0.2 * size, `asked for ${starts} on of ${size} bytes: ${server.requests.join('\n')}`);
+    }));
+
+  it('opens a model from an address, and lists what the browser keeps', () =>
+    visit({}, async (page) => {
+      await ready(page);
+      await page.fill('#url', `${new URL(page.url()).origin}${MODEL_PATH}?again`);
+      await page.keyboard.press('Enter');
+      await page.waitForFunction(() => document.querySelectorAll('#kept li button.round').length === 2);
+      await ready(page);
+      await page.$eval('.kept', (details) => (details.open = true));
+      await page.click('#kept button.round >> nth=0');
+      await page.waitForFunction(() => document.querySelectorAll('#kept li button.round').length === 1);
+    }));
+
+  it('light or dark by choice, also the next time', () =>
+    visit({}, async (page) => {
+      const paper = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+      const system = await paper();
+      await page.click('#theme');
+      assert.equal(await paper(), system, 'light');
+      await page.click('#theme');
+      const dark = await paper();
+      assert.notEqual(dark, system);
+      await page.reload();
+      assert.equal(await paper(), dark);
+      await ready(page);
+    }));
+
   it('a beginning that is offered is taken', () =>
     visit({}, async (page) => {
       await ready(page);
@@ -249,7 +362,7 @@ describe('the demo page', { skip, timeout }, () => {
         async (page) => {
           await ready(page);
           await choose(page, { temperature: 0.8, seed: 7, maxTokens: 120 });
-          await page.$eval('details', (details) => (details.open = false));
+          await page.$eval('.settings', (details) => (details.open = false));
           await page.click('#go');
           await ready(page);
           await page.screenshot({ path: join(screenshots, `${name}.png`), fullPage: name === 'phone' });
@@ -257,7 +370,7 @@ describe('the demo page', { skip, timeout }, () => {
           assert.ok(overflow <= 0, `${overflow} pixels too wide`);
           const edges = await page.$$eval('textarea, .card', (all) => all.map((e) => e.getBoundingClientRect().right));
           assert.equal(new Set(edges).size, name === 'phone' ? 1 : 2, `columns end in line: ${edges}`);
-          const small = await page.$$eval('button, summary, input:not([type=file])', (all) =>
+          const small = await page.$$eval('button, summary, .modes label, input:not([type=file], [type=radio])', (all) =>
             all.filter((e) => e.getClientRects().length > 0 && e.getBoundingClientRect().height < 24).map((e) => e.id || e.tagName),
           );
           assert.deepEqual(small, [], 'big enough for a finger');
