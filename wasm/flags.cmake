@@ -23,4 +23,4 @@ set(TANSY_WASI_LDFLAGS -Wl,--stack-first -Wl,-z,stack-size=1048576 -Wl,--max-mem
 # emcc: the same module through Emscripten's linker (growth only declares that the memory passed in may be larger)
 set(TANSY_EMSCRIPTEN_LDFLAGS
   -O3 --no-entry -sSTANDALONE_WASM -sIMPORTED_MEMORY=1 -sALLOW_MEMORY_GROWTH=1 -sMAXIMUM_MEMORY=4294967296
-  -sTOTAL_STACK=65536 -sINITIAL_MEMORY=262144 -Wl,--stack-first)
+  -sTOTAL_STACK=65536 -sINITIAL_MEMORY=131072 -Wl,--stack-first)
