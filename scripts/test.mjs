@@ -1,5 +1,5 @@
 // npm test: installs what is missing, builds everything and runs every test: the C tests natively, under sanitizers and inside
-// wasm (CTest), then the JavaScript and browser tests (node --test). Fails if any of them fails.
+// wasm (CTest), the fuzzers for a minute, then the JavaScript and browser tests (node --test). Fails if any of them fails.
 //
 //   npm test -- --quick     native C tests and JavaScript tests only
 //   npm test -- FILE...     these JavaScript test files only
@@ -12,6 +12,7 @@ import { ensureNodeModules } from './lib/node_modules.mjs';
 import { ensureSystemPackages } from './lib/system_packages.mjs';
 import { root, run, runMain, say } from './lib/tools.mjs';
 
+const FUZZ_SECONDS = 60;
 const started = Date.now();
 const seconds = () => `${((Date.now() - started) / 1000).toFixed(0)} s`;
 
@@ -46,6 +47,12 @@ await runMain(async () => {
       buildPreset(preset);
       if (!runCTest(preset)) failed.push(`C tests (${preset})`);
     }
+  }
+
+  if (!positionals.length && !values.quick) {
+    say(`fuzzers (${seconds()})`);
+    const jobs = availableParallelism();
+    if (run(process.execPath, [join(root, 'scripts', 'fuzz.mjs'), '--seconds', String(FUZZ_SECONDS), '--jobs', String(jobs)]) !== 0) failed.push('fuzzers');
   }
 
   const files = positionals.length ? positionals : testFiles();
