@@ -39,12 +39,14 @@ class Body {
    * @param {number} position
    * @param {number} end file offset where the body should end; Infinity where unknown
    * @param {AbortController} controller
+   * @param {boolean} isWhole the whole file, from a server that ignores Range
    */
-  constructor(reader, position, end, controller) {
+  constructor(reader, position, end, controller, isWhole) {
     this.reader = reader;
     this.position = position;
     this.end = end;
     this.controller = controller;
+    this.isWhole = isWhole;
     /** @type {Uint8Array} received but not asked for */
     this.rest = new Uint8Array(0);
   }
@@ -65,9 +67,11 @@ export class HttpSource {
   /** @type {string | null} */
   #modified = null;
   #answered = false;
-  /** the one body of a server without ranges
+  #closed = false;
+  /** A whole body that a read has left, for the next one that begins behind it. Whoever reads on in it takes it out: two reads at
+   * once, as when a server gives up ranges in the middle of a file, have a body each.
    * @type {Body | undefined} */
-  #whole;
+  #left;
   #url;
   #retry;
 
@@ -100,8 +104,9 @@ export class HttpSource {
     try {
       while (offset < end) {
         try {
-          if (body === undefined) body = await this.#request(offset, end, failures > 0, signal);
+          body = this.#takeLeft(offset) ?? (await this.#request(offset, end, failures > 0, signal));
           if (body === undefined) return; /* at or past the end of the file */
+          while (body.isWhole && body.position < offset) if ((await this.#next(body, offset - body.position, signal)) === undefined) return;
           for (;;) {
             const piece = await this.#next(body, end - offset, signal);
             if (piece === undefined) return;
@@ -111,7 +116,7 @@ export class HttpSource {
             if (offset >= end) return;
           }
         } catch (error) {
-          if (body !== undefined) this.#drop(body);
+          body?.close();
           body = undefined;
           throwIfAborted(signal);
           if (!(error instanceof Dropped)) throw error;
@@ -126,14 +131,26 @@ export class HttpSource {
         }
       }
     } finally {
-      /* the body of a server without ranges is kept: the next read goes on there */
-      if (body !== undefined && body !== this.#whole) body.close();
+      if (body?.isWhole && !this.#closed) {
+        this.#left?.close();
+        this.#left = body;
+      } else body?.close();
     }
   }
 
   async close() {
-    this.#whole?.close();
-    this.#whole = undefined;
+    this.#closed = true;
+    this.#left?.close();
+    this.#left = undefined;
+  }
+
+  /** The whole body that an earlier read left, if it has not passed `offset`. @param {number} offset */
+  #takeLeft(offset) {
+    const left = this.#left;
+    this.#left = undefined;
+    if (left === undefined || left.position <= offset) return left;
+    left.close();
+    return undefined;
   }
 
   /** @param {number} failures */
@@ -144,7 +161,7 @@ export class HttpSource {
   }
 
   /**
-   * A body positioned at `offset`.
+   * A body that is positioned at `offset`, or whole.
    * @param {number} offset
    * @param {number} end
    * @param {boolean} resuming
@@ -153,11 +170,6 @@ export class HttpSource {
    */
   async #request(offset, end, resuming, signal) {
     if (this.size !== undefined && offset >= this.size) return undefined;
-    const whole = this.#whole;
-    if (whole !== undefined) {
-      if (whole.position <= offset) return this.#skip(whole, offset, signal);
-      this.#drop(whole);
-    }
     const controller = new AbortController();
     const stop = () => controller.abort();
     throwIfAborted(signal);
@@ -175,7 +187,7 @@ export class HttpSource {
       signal?.removeEventListener('abort', stop);
     }
     try {
-      return await this.#accept(response, offset, controller, signal);
+      return this.#accept(response, offset, controller);
     } catch (error) {
       controller.abort();
       throw error;
@@ -204,10 +216,9 @@ export class HttpSource {
    * @param {Response} response
    * @param {number} offset
    * @param {AbortController} controller
-   * @param {AbortSignal} [signal]
-   * @returns {Promise<Body | undefined>}
+   * @returns {Body | undefined}
    */
-  async #accept(response, offset, controller, signal) {
+  #accept(response, offset, controller) {
     const { status, headers } = response;
     if (TRANSIENT.has(status)) throw new Dropped(`HTTP ${status}`, retryAfter(headers));
     if (status === 416) {
@@ -226,26 +237,13 @@ export class HttpSource {
       if (range !== null && Number(range[1]) !== offset)
         throw new TansyError('TANSY_HTTP', `${this.name} sent another range than the one asked for; its Range support is broken.`, { status });
       this.#check(headers, range === null || range[3] === '*' ? undefined : Number(range[3]));
-      return new Body(reader, offset, range === null ? Infinity : Number(range[2]) + 1, controller);
+      return new Body(reader, offset, range === null ? Infinity : Number(range[2]) + 1, controller, false);
     }
     const encoded = headers.get('content-encoding') ?? 'identity';
     const length = encoded === 'identity' ? headers.get('content-length') : null;
     this.#check(headers, length === null ? undefined : Number(length));
     this.sequential = true;
-    const body = new Body(reader, 0, this.size ?? Infinity, controller);
-    this.#whole = body;
-    return this.#skip(body, offset, signal);
-  }
-
-  /**
-   * Reads on to `offset` and throws away what lies between.
-   * @param {Body} body
-   * @param {number} offset
-   * @param {AbortSignal} [signal]
-   */
-  async #skip(body, offset, signal) {
-    while (body.position < offset) if ((await this.#next(body, offset - body.position, signal)) === undefined) return undefined;
-    return body;
+    return new Body(reader, 0, this.size ?? Infinity, controller, true);
   }
 
   /**
@@ -286,12 +284,6 @@ export class HttpSource {
     return piece;
   }
 
-  /** @param {Body} body */
-  #drop(body) {
-    body.close();
-    if (this.#whole === body) this.#whole = undefined;
-  }
-
   /**
    * Remembers the first answer; later ones must agree with it.
    * @param {Headers} headers
@@ -328,10 +320,11 @@ function httpError(status, name) {
   return new TansyError('TANSY_HTTP', `${name}: HTTP ${status}, ${advice}.`, { status, url: name });
 }
 
-/** @param {Headers} headers */
+/** Milliseconds, from a number of seconds or a date. @param {Headers} headers */
 function retryAfter(headers) {
-  const seconds = Number(headers.get('retry-after'));
-  return Number.isFinite(seconds) && seconds > 0 ? Math.min(seconds * 1000, MAX_DELAY_MS) : 0;
+  const value = headers.get('retry-after') ?? '';
+  const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now();
+  return ms > 0 ? Math.min(ms, MAX_DELAY_MS) : 0;
 }
 
 /** @param {unknown} error */
