@@ -88,7 +88,7 @@ async function open(from, wanted) {
     describe(opened, from, stats);
     curve.reset(ends[0], ends[1]);
     chat.clear();
-    budget.set(ends[0], ends[1], stats.heapBytes);
+    budget.set(ends[0], ends[1], stats.heapLimitBytes);
     showStats(stats);
     status.textContent = 'Ready.';
     setReady(true);
@@ -180,7 +180,7 @@ async function resize(nbytes) {
   try {
     const stats = await mine.setMemoryBudget(nbytes);
     if (model !== mine) return false;
-    budget.now(stats.heapBytes);
+    budget.now(stats.heapLimitBytes);
     showStats(stats);
     return true;
   } catch (error) {
@@ -192,7 +192,7 @@ async function resize(nbytes) {
 /**
  * The best of a few short runs: the first is slow until the engine's code is compiled well, any may be held up by something else.
  * @param {Model} mine
- * @returns {Promise<[heapBytes: number, tokensPerSecond: number]>}
+ * @returns {Promise<[heapLimitBytes: number, tokensPerSecond: number]>}
  */
 async function fastest(mine) {
   let best = 0;
@@ -202,7 +202,7 @@ async function fastest(mine) {
     best = Math.max(best, stats.decodeTokS);
     showStats(stats);
   }
-  return [(await mine.stats()).heapBytes, best];
+  return [(await mine.stats()).heapLimitBytes, best];
 }
 
 /** Generates a little at several budgets, from the smallest to the largest, and comes back to the one that was chosen. */
@@ -277,7 +277,7 @@ async function generate(begin) {
       if (model !== opened) return;
       showStats(stats);
       // Fewer tell little of the speed.
-      if (stats.decodeTokens >= MEASURED_TOKENS) curve.add(stats.heapBytes, stats.decodeTokS);
+      if (stats.decodeTokens >= MEASURED_TOKENS) curve.add(stats.heapLimitBytes, stats.decodeTokS);
     }, () => {});
   }
 }

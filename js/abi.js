@@ -48,7 +48,7 @@ export const OPTIONS = /** @type {const} */ ({
 
 /** struct tansy_plan */
 export const PLAN = /** @type {const} */ ({
-  nbytes: 224,
+  nbytes: 232,
   fields: {
     totalNbytes: ['f64', 0],
     neededNbytes: ['f64', 8],
@@ -79,6 +79,7 @@ export const PLAN = /** @type {const} */ ({
     nStaging: ['u32', 164],
     vocab: ['u32', 168],
     nLayers: ['u32', 172],
+    startNbytes: ['f64', 224],
   },
 });
 
@@ -141,7 +142,7 @@ export const PLAN_DETAIL_AT = 176;
 export const ABI_VERSION = 1;
 export const PAGE_NBYTES = 65536;
 export const NO_TENSOR = 0xffffffff;
-export const KV_FORMS = /** @type {const} */ ({ int8: 0, f32: 1 });
+export const KV_FORMS = /** @type {const} */ ({ int8: 0, f32: 1, f16: 2 });
 export const RESIDENCIES = /** @type {const} */ ({ auto: 0, ans: 1, packed: 2, int8: 3 });
 
 /** Numbers of src/format/config_keys.h that JavaScript uses, and how to read them. */

@@ -1,6 +1,6 @@
 /**
  * engine.js: the flat exports of one module as two classes. Planner answers from the header alone, in a small memory of its
- * own; Engine runs a model in a memory of exactly the planned size.
+ * own; Engine runs a model in a memory of the planned size, which grows to it with the conversation.
  *
  * Every pointer and unsigned count that comes out of wasm is a signed i32 to JavaScript: `>>> 0` makes it what it is.
  */
@@ -21,7 +21,7 @@ import {
   writeStruct,
 } from './abi.js';
 import { TansyError, statusError } from './errors.js';
-import { exactMemory, instantiate } from './instantiate.js';
+import { boundedMemory, growMemory, instantiate } from './instantiate.js';
 import { tensorName } from './roles.js';
 import { Team, isThreaded } from './threads.js';
 import { formatBytes } from './units.js';
@@ -224,14 +224,14 @@ export class Engine {
    * @param {import('./options.js').CheckedLoadOptions} options
    */
   static async create(module, header, plan, name, options) {
-    const memory = exactMemory(plan.totalNbytes / PAGE_NBYTES, isThreaded(module));
+    const memory = boundedMemory(plan.startNbytes / PAGE_NBYTES, plan.totalNbytes / PAGE_NBYTES, isThreaded(module));
     const exports = await instantiate(module, memory);
     const base = exports.tansy_heap_base() >>> 0;
     const arena = align16(base + header.length) >>> 0;
     const arenaNbytes = memory.buffer.byteLength - arena;
     new Uint8Array(memory.buffer, base, header.length).set(header);
     /* the arena's end is free until tansy_create has read the options */
-    const optionsAt = ((arena + plan.arenaNbytes - OPTIONS.nbytes) & ~15) >>> 0;
+    const optionsAt = ((arena + arenaNbytes - OPTIONS.nbytes) & ~15) >>> 0;
     writeStruct(new DataView(memory.buffer), optionsAt, OPTIONS, { ...engineOptions(options), staticNbytes: arena });
     const status = exports.tansy_create(base, header.length, optionsAt, arena, arenaNbytes);
     if (status !== 0) throw detailError(status, readStruct(new DataView(memory.buffer), exports.tansy_detail(arena) >>> 0, DETAIL), name, options);
@@ -262,6 +262,19 @@ export class Engine {
     return 1 + (this.#team?.size ?? 0);
   }
 
+  /**
+   * Makes the KV cache long enough, by growing the memory within its plan. Views of the heap are void afterwards. When the system has no more
+   * memory to give, nothing is changed.
+   * @param {number} nTokens
+   */
+  makeRoom(nTokens) {
+    const end = this.#h + this.#x.tansy_arena_size(this.#h, nTokens);
+    if (end <= this.#memory.buffer.byteLength) return;
+    growMemory(this.#memory, end);
+    const status = this.#x.tansy_grow(this.#h, this.#memory.buffer.byteLength - this.#h);
+    if (status !== 0) throw this.error(status);
+  }
+
   /** Bytes of the wasm memory. */
   get heapNbytes() {
     return this.#memory.buffer.byteLength;
@@ -280,7 +293,14 @@ export class Engine {
   /** @param {number} i */
   chunkBegin(i) {
     const at = this.#x.tansy_chunk_slot(this.#h, i) >>> 0;
-    return at === 0 ? undefined : new Uint8Array(this.#memory.buffer, at, this.chunkNbytes(i));
+    return at === 0 ? undefined : at;
+  }
+  /**
+   * @param {number} i
+   * @param {number} at of chunkBegin
+   */
+  chunkView(i, at) {
+    return new Uint8Array(this.#memory.buffer, at, this.chunkNbytes(i));
   }
   /** @param {number} i */
   chunkEnd(i) {
@@ -372,6 +392,7 @@ export class Engine {
    * @param {boolean} allLogits
    */
   begin(ids, allLogits) {
+    this.makeRoom(this.position + ids.length);
     new Int32Array(this.#memory.buffer, this.#io, ids.length).set(ids);
     const status = this.#x.tansy_begin(this.#h, this.#io, ids.length, allLogits ? 1 : 0);
     if (status !== 0) throw this.error(status);

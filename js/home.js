@@ -116,7 +116,7 @@ export class Home {
     for (let i = 0; i < engine.nChunks; i++) {
       const chunk = (first + i) % engine.nChunks;
       const part = { nChunks: 1, chunkOffset: () => engine.chunkOffset(chunk), chunkNbytes: () => engine.chunkNbytes(chunk) };
-      const calls = { chunkBegin: () => engine.chunkBegin(chunk), chunkEnd: () => engine.chunkEnd(chunk), chunkAbort: () => engine.chunkAbort(chunk) };
+      const calls = { chunkBegin: () => engine.chunkBegin(chunk), chunkView: (/** @type {number} */ _, /** @type {number} */ slot) => engine.chunkView(chunk, slot), chunkEnd: () => engine.chunkEnd(chunk), chunkAbort: () => engine.chunkAbort(chunk) };
       const sink = { ...part, ...calls, error: (/** @type {number} */ status) => engine.error(status) };
       await loadChunks({ sink, source, front, fileNbytes: engine.plan.fileNbytes, attachments: [], signal });
       const costs = measureCosts(engine);

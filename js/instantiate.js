@@ -6,7 +6,7 @@
  */
 import { compileUrl, resolveUrl } from '#platform';
 
-import { ABI_VERSION } from './abi.js';
+import { ABI_VERSION, PAGE_NBYTES } from './abi.js';
 import { TansyError, throwIfAborted } from './errors.js';
 
 /** @typedef {'simd128' | 'relaxed'} Variant */
@@ -117,20 +117,43 @@ export async function instantiate(module, memory) {
 }
 
 /**
- * A memory of exactly so many pages, which never grows.
- * @param {number} nPages
+ * A memory that grows to a number of pages and no further.
+ * @param {number} nPages at first
+ * @param {number} maxPages
  * @param {boolean} shared
  * @returns {WebAssembly.Memory}
  */
-export function exactMemory(nPages, shared) {
+export function boundedMemory(nPages, maxPages, shared) {
   try {
-    return new WebAssembly.Memory({ initial: nPages, maximum: nPages, shared });
+    return new WebAssembly.Memory({ initial: nPages, maximum: maxPages, shared });
   } catch (error) {
-    throw new TansyError(
-      'TANSY_NO_MEMORY',
-      `The engine's memory of ${nPages * 65536} bytes could not be allocated; use a smaller memoryBudget or contextSize, or close other pages.`,
-      { bytesNeeded: nPages * 65536 },
-      error,
-    );
+    throw memoryError(nPages * PAGE_NBYTES, error);
   }
+}
+
+/**
+ * @param {WebAssembly.Memory} memory
+ * @param {number} nbytes it must have
+ */
+export function growMemory(memory, nbytes) {
+  const missing = nbytes - memory.buffer.byteLength;
+  if (missing <= 0) return;
+  try {
+    memory.grow(Math.ceil(missing / PAGE_NBYTES));
+  } catch (error) {
+    throw memoryError(nbytes, error);
+  }
+}
+
+/**
+ * @param {number} nbytes
+ * @param {unknown} cause
+ */
+function memoryError(nbytes, cause) {
+  return new TansyError(
+    'TANSY_NO_MEMORY',
+    `The engine's memory of ${nbytes} bytes could not be allocated; use a smaller memoryBudget or contextSize, or close other pages.`,
+    { bytesNeeded: nbytes },
+    cause,
+  );
 }

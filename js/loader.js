@@ -18,7 +18,8 @@ const PROGRESS_EVERY_MS = 50;
  * @property {number} nChunks
  * @property {(i: number) => number} chunkOffset byte of the file
  * @property {(i: number) => number} chunkNbytes
- * @property {(i: number) => Uint8Array | undefined} chunkBegin where to write; undefined when no slot is free
+ * @property {(i: number) => number | undefined} chunkBegin takes a slot; undefined when none is free
+ * @property {(i: number, slot: number) => Uint8Array} chunkView where to write; good until the next turn, as the memory may grow meanwhile
  * @property {(i: number) => number} chunkEnd status
  * @property {(i: number) => void} chunkAbort
  * @property {(status: number) => TansyError} error with what the engine knows of it
@@ -153,17 +154,18 @@ async function loadRun({ first, end }, context) {
  * @returns {Promise<boolean>} false: the checksum is wrong
  */
 async function loadChunk(i, pieces, { sink, source, attachments, copies, meter, slots, onChunk, signal }) {
-  let slot = await slots.take(i, signal);
+  const slot = await slots.take(i, signal);
+  const nbytes = sink.chunkNbytes(i);
   let status;
   try {
-    for (let at = 0; at < slot.length; ) {
-      const piece = await pieces.next(slot.length - at);
+    for (let at = 0; at < nbytes; ) {
+      const piece = await pieces.next(nbytes - at);
       if (piece === undefined) throw truncatedError(source, sink.chunkOffset(i) + at);
-      slot.set(piece, at);
+      sink.chunkView(i, slot).set(piece, at);
       at += piece.length;
       meter.add(piece.length);
     }
-    copyAttachments(slot, sink.chunkOffset(i), attachments, copies);
+    copyAttachments(sink.chunkView(i, slot), sink.chunkOffset(i), attachments, copies);
     status = sink.chunkEnd(i);
   } catch (error) {
     sink.chunkAbort(i);
@@ -176,7 +178,7 @@ async function loadChunk(i, pieces, { sink, source, attachments, copies, meter, 
     return true;
   }
   if (status !== CHECKSUM) throw sink.error(status);
-  meter.add(-slot.length);
+  meter.add(-nbytes);
   return false;
 }
 
@@ -193,7 +195,7 @@ class Slots {
   /**
    * @param {number} i
    * @param {AbortSignal} signal
-   * @returns {Promise<Uint8Array>}
+   * @returns {Promise<number>}
    */
   async take(i, signal) {
     for (;;) {

@@ -35,7 +35,8 @@ const FORMS = Object.freeze(['ans', 'packed', 'int8']);
 
 /**
  * @typedef {object} ModelStats
- * @property {number} heapBytes bytes of the wasm memory
+ * @property {number} heapBytes bytes of the wasm memory now; it grows with the conversation
+ * @property {number} heapLimitBytes what it grows to when the context is full
  * @property {MemoryByKind} memory where they go; adds up to heapBytes but for rounding to pages
  * @property {number} decodedBytes most bytes that ever hold decoded weights of ANS-coded matrices
  * @property {number} fileBytes
@@ -100,6 +101,7 @@ export function readStats(engine, nParameters, timing) {
   const { plan } = engine;
   return {
     heapBytes: engine.heapNbytes,
+    heapLimitBytes: plan.totalNbytes,
     memory: {
       static: s.staticNbytes,
       tables: s.tablesNbytes,

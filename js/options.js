@@ -46,7 +46,7 @@ const LOAD = /** @type {const} */ ({
   memoryBudget: { type: 'bytes', default: 0 },
   contextSize: { type: 'integer', min: 0, max: 2 ** 24, default: 0 },
   threads: { type: 'integer', min: 0, max: 64, default: 0 },
-  kv: { type: 'choice', choices: ['int8', 'f32'], default: 'int8' },
+  kv: { type: 'choice', choices: ['int8', 'f16', 'f32'], default: 'int8' },
   residency: { type: 'choice', choices: ['auto', 'ans', 'packed', 'int8'], default: 'auto' },
   batchSize: { type: 'integer', min: 1, max: 256, default: 32 },
   minTokensPerSecond: { type: 'number', min: 0.001, max: 1e6 },
@@ -176,7 +176,7 @@ function checkOne(name, rule, value) {
  * @property {number | string} [memoryBudget] bytes of the whole wasm memory, or "64MB"; no limit when left out
  * @property {number} [contextSize] tokens; as much as the model and the budget allow when left out
  * @property {number} [threads]
- * @property {'int8' | 'f32'} [kv] form of the KV cache
+ * @property {'int8' | 'f16' | 'f32'} [kv] form of the KV cache: 8 bits a value, 16, or 32
  * @property {'auto' | 'ans' | 'packed' | 'int8'} [residency] form of the weights in the heap; auto: by the budget
  * @property {number} [batchSize] tokens of the prompt run together
  * @property {number} [minTokensPerSecond] take the smallest memory that generates so fast on this device (and within memoryBudget)

@@ -29,6 +29,7 @@ export function saveState(engine) {
  * @param {SessionState} state
  */
 export function restoreState(engine, { nTokens, hasLogits, pieces }) {
+  engine.makeRoom(nTokens);
   for (const [i, piece] of engine.sessionPieces(nTokens).entries()) piece.set(pieces[i]);
   engine.sessionRestore(nTokens);
   if (!hasLogits || nTokens === 0) return;
@@ -42,7 +43,7 @@ export function restoreState(engine, { nTokens, hasLogits, pieces }) {
 
 /**
  * @param {import('./engine.js').Engine} engine
- * @param {{kv: 'int8' | 'f32', fingerprint: number}} of
+ * @param {{kv: keyof typeof KV_FORMS, fingerprint: number}} of
  * @returns {Uint8Array}
  */
 export function packSession(engine, { kv, fingerprint }) {
@@ -66,7 +67,7 @@ export function packSession(engine, { kv, fingerprint }) {
  * Puts a session into an engine; when the bytes are not good, the engine is as before.
  * @param {import('./engine.js').Engine} engine
  * @param {unknown} given
- * @param {{kv: 'int8' | 'f32', fingerprint: number}} of
+ * @param {{kv: keyof typeof KV_FORMS, fingerprint: number}} of
  * @returns {number[]} its token ids
  */
 export function unpackSession(engine, given, { kv, fingerprint }) {
@@ -87,6 +88,7 @@ export function unpackSession(engine, given, { kv, fingerprint }) {
       contextSize: engine.context,
     });
   const before = saveState(engine);
+  engine.makeRoom(nTokens);
   const pieces = engine.sessionPieces(nTokens);
   if (nbytes !== pieces.reduce((sum, piece) => sum + piece.length, 0)) throw bad('its size contradicts its number of tokens');
   let at = HEAD_NBYTES;

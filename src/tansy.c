@@ -22,9 +22,10 @@ static void hand_out(struct tansy_engine *e) {
     tables += t->record.shape.n_tables;
     e->n_missing[tansy_tensor_group(&e->config, &t->record)]++;
   }
+  enum tansy_kv_form form = (enum tansy_kv_form)e->options.kv_form;
+  uint64_t kv_nbytes = tansy_layer_kv_nbytes(&e->config, e->kv_capacity, form);
   for (uint32_t i = 0; i < e->config.n_layers; i++) {
-    uint8_t *memory = e->kv_memory + (size_t)(i * e->kv_layer_nbytes);
-    e->kv[i] = tansy_layer_kv_in(memory, &e->config, e->plan.context, e->options.kv_form == TANSY_KV_F32);
+    e->kv[i] = tansy_layer_kv_in(e->kv_memory + (size_t)(i * kv_nbytes), &e->config, e->kv_capacity, form);
   }
 }
 
@@ -38,7 +39,8 @@ enum tansy_status tansy_engine_create(const void *header, size_t header_nbytes, 
   size_t n_tensors_max = arena_nbytes > tensors_at ? (arena_nbytes - tensors_at) / sizeof(struct tansy_tensor) : 0;
   struct tansy_tensor *tensors = (struct tansy_tensor *)((uint8_t *)arena + tensors_at);
   TANSY_TRY(tansy_engine_plan(e, header, header_nbytes, options, tensors, n_tensors_max));
-  if (e->plan.arena_nbytes > (double)arena_nbytes) {
+  e->kv_capacity = tansy_engine_kv_capacity(e, arena_nbytes);
+  if (e->kv_capacity == 0) {
     fail(e, TANSY_ERR_OVER_BUDGET);
     e->detail.needed_nbytes = e->plan.total_nbytes;
     return TANSY_ERR_OVER_BUDGET;
@@ -55,6 +57,14 @@ enum tansy_status tansy_engine_create(const void *header, size_t header_nbytes, 
   tansy_parallel_init(&e->parallel, e->plan.n_threads);
   tansy_forward_init(&e->forward, e->temporary_nbytes, e->scratch);
   tansy_rng_seed(&e->rng, 0);
+  return TANSY_OK;
+}
+
+enum tansy_status tansy_engine_grow(struct tansy_engine *e, size_t arena_nbytes) {
+  uint32_t capacity = tansy_engine_kv_capacity(e, arena_nbytes);
+  if (e->eval.is_active || capacity < e->kv_capacity) return fail(e, TANSY_ERR_ARGUMENT);
+  if (capacity > e->kv_capacity) tansy_kv_spread(e->kv, e->config.n_layers, e->kv_memory, &e->config, capacity, e->position);
+  e->kv_capacity = capacity;
   return TANSY_OK;
 }
 
@@ -78,7 +88,7 @@ void tansy_engine_stats(const struct tansy_engine *e, struct tansy_stats *out) {
       .total_nbytes = p->total_nbytes,
       .static_nbytes = p->static_nbytes,
       .tables_nbytes = p->tables_nbytes,
-      .kv_nbytes = p->kv_nbytes,
+      .kv_nbytes = (double)(tansy_engine_arena_nbytes(e, e->kv_capacity) - e->kv_at),
       .scratch_nbytes = p->scratch_nbytes,
       .staging_nbytes = p->staging_nbytes,
       .io_nbytes = p->io_nbytes,
@@ -135,6 +145,11 @@ enum tansy_status tansy_eval_begin(struct tansy_engine *e, const int32_t *tokens
     fail(e, TANSY_ERR_CONTEXT);
     e->detail.needed_nbytes = e->plan.context - e->position;
     return TANSY_ERR_CONTEXT;
+  }
+  if (n > e->kv_capacity - e->position) {
+    fail(e, TANSY_ERR_NO_MEMORY);
+    e->detail.needed_nbytes = (double)tansy_engine_arena_nbytes(e, e->position + (uint32_t)n);
+    return TANSY_ERR_NO_MEMORY;
   }
   for (size_t i = 0; i < n; i++) {
     if ((uint32_t)tokens[i] >= e->config.vocab) return fail(e, TANSY_ERR_ARGUMENT);

@@ -5,7 +5,7 @@
  *
  *   1. tansy_header_size: how many bytes of the file's front are needed (the "header": shell and index).
  *   2. tansy_plan_make: from the header alone, how many bytes the whole thing takes, byte by byte, or what is missing.
- *   3. tansy_engine_create in an arena of plan.arena_nbytes.
+ *   3. tansy_engine_create in an arena of plan.arena_nbytes, or of less that grows with the conversation (tansy_engine_grow).
  *   4. Chunks, in any order: tansy_chunk_begin says where to put chunk i, tansy_chunk_end checks and takes it.
  *   5. tansy_eval_begin, tansy_eval_step until 0: one layer of one batch a step. Layers run as soon as they are there.
  *   6. tansy_engine_sample, and again from 5.
@@ -32,7 +32,7 @@ enum {
   TANSY_NO_TENSOR = 0xFFFFFFFFu, /* in tansy_detail.tensor */
 };
 
-enum tansy_kv_form { TANSY_KV_INT8 = 0, TANSY_KV_F32 = 1 };
+enum tansy_kv_form { TANSY_KV_INT8 = 0, TANSY_KV_F32 = 1, TANSY_KV_F16 = 2 };
 enum tansy_residency {
   TANSY_RESIDENCY_AUTO = 0,   /* as much in fast forms as the budget holds; without a budget: as ANS */
   TANSY_RESIDENCY_ANS = 1,    /* everything stays ANS-coded: the smallest heap */
@@ -53,7 +53,7 @@ struct tansy_detail {
   uint32_t expected_n_rows; /* 24 … and what the config asks for; 0 x 0: no such tensor; n_rows 0: the tensor is missing */
   uint32_t expected_n_cols; /* 28 */
   double offset;            /* 32 byte of the file, where known, else -1 */
-  double needed_nbytes;     /* 40 OVER_BUDGET: bytes the memory must have; CONTEXT: tokens there is room for */
+  double needed_nbytes;     /* 40 OVER_BUDGET: bytes the memory must have; CONTEXT: tokens there is room for; NO_MEMORY: bytes of the arena */
 };
 
 /* Wishes. All zero is a valid set. 64 bytes. */
@@ -75,18 +75,18 @@ struct tansy_options {
   uint32_t reserved;            /* 60 0 */
 };
 
-/* Where every byte goes. 224 bytes. */
+/* Where every byte goes. 232 bytes. */
 struct tansy_plan {
   double total_nbytes;       /*   0 the whole memory, a multiple of TANSY_PAGE_NBYTES */
   double needed_nbytes;      /*   8 smallest total_nbytes that would do (residency AUTO: all ANS; open sizes at their smallest) */
-  double arena_nbytes;       /*  16 what to give tansy_engine_create */
+  double arena_nbytes;       /*  16 of the whole context; tansy_engine_create can begin with less */
   double static_nbytes;      /*  24 options.static_nbytes */
   double tables_nbytes;      /*  32 engine, tensor table, chunk states, frequency tables */
   double ans_nbytes;         /*  40 weights kept ANS-coded */
   double packed_nbytes;      /*  48 weights packed (their escape lists too) */
   double int8_nbytes;        /*  56 */
   double vectors_nbytes;     /*  64 norms, biases, scales */
-  double kv_nbytes;          /*  72 */
+  double kv_nbytes;          /*  72 of the whole context */
   double scratch_nbytes;     /*  80 activations, logits, decode scratch, token history */
   double staging_nbytes;     /*  88 */
   double io_nbytes;          /*  96 area for the caller's structs and tokens */
@@ -107,18 +107,19 @@ struct tansy_plan {
   uint32_t vocab;            /* 168 */
   uint32_t n_layers;         /* 172 */
   struct tansy_detail detail; /* 176 when tansy_plan_make fails (also on success: status 0) */
+  double start_nbytes;        /* 224 total_nbytes with a KV cache of one block: what the memory can begin with */
 };
 
-/* 128 bytes. Bytes by kind are as planned; *_loaded what has come. */
+/* 128 bytes. Bytes by kind are as planned, but for the KV cache, which grows. */
 struct tansy_stats {
-  double total_nbytes;       /*   0 */
+  double total_nbytes;       /*   0 as planned */
   double static_nbytes;      /*   8 */
   double tables_nbytes;      /*  16 */
   double ans_nbytes;         /*  24 bytes of weights that are ANS-coded in the heap now */
   double packed_nbytes;      /*  32 */
   double int8_nbytes;        /*  40 */
   double vectors_nbytes;     /*  48 */
-  double kv_nbytes;          /*  56 */
+  double kv_nbytes;          /*  56 as it is now */
   double scratch_nbytes;     /*  64 */
   double staging_nbytes;     /*  72 */
   double io_nbytes;          /*  80 */
@@ -171,10 +172,16 @@ enum tansy_status tansy_plan_make(const void *header, size_t header_nbytes, cons
 /* ---- engine ---- */
 struct tansy_engine;
 
-/* `arena` is 16-byte aligned and at least plan.arena_nbytes long; the engine lies at its start, so *out == arena. `header`
- * stays in place as long as the engine. `options` may lie inside the arena. On failure tansy_engine_detail(arena) still works. */
+/* `arena` is 16-byte aligned and plan.arena_nbytes long, or shorter by up to plan.total_nbytes - plan.start_nbytes; the engine lies at
+ * its start, so *out == arena. `header` stays in place as long as the engine. `options` may lie inside the arena. On failure
+ * tansy_engine_detail(arena) still works. */
 enum tansy_status tansy_engine_create(const void *header, size_t header_nbytes, const struct tansy_options *options, void *arena,
                                       size_t arena_nbytes, struct tansy_engine **out);
+/* Bytes the arena must have for n_tokens in the KV cache: the cache lies at the arena's end and grows by blocks of positions. Never
+ * more than plan.arena_nbytes. */
+uint64_t tansy_engine_arena_nbytes(const struct tansy_engine *e, uint32_t n_tokens);
+/* The arena is this long now: the KV cache takes what there is. ARGUMENT: during an evaluation, or when it is shorter than before. */
+enum tansy_status tansy_engine_grow(struct tansy_engine *e, size_t arena_nbytes);
 const struct tansy_detail *tansy_engine_detail(const struct tansy_engine *e);
 void tansy_engine_stats(const struct tansy_engine *e, struct tansy_stats *out);
 /* "ref", "simd128", "relaxed" */
@@ -204,7 +211,7 @@ uint32_t tansy_engine_layers_ready(const struct tansy_engine *e);
 
 /* ---- running ---- */
 /* Appends n tokens at the current position. all_logits: every token's logits are produced, else the last one's.
- * ARGUMENT: a token outside the vocabulary, n = 0, or an evaluation under way. CONTEXT: no room. */
+ * ARGUMENT: a token outside the vocabulary, n = 0, or an evaluation under way. CONTEXT: no room. NO_MEMORY: the arena is too short yet. */
 enum tansy_status tansy_eval_begin(struct tansy_engine *e, const int32_t *tokens, size_t n, int all_logits);
 /* One layer of one batch. 1: call again. 0: done. Negative: -enum tansy_status; -NOT_READY: feed chunks, call again.
  * After a step tansy_logits_n rows of logits are ready; they last until the next step. */
@@ -234,7 +241,7 @@ uint32_t tansy_engine_probe(struct tansy_engine *e, uint32_t form, uint32_t n_ro
 /* To save: copy every piece. To restore, or to move to an engine of another budget: copy them in, then tansy_session_restore. File
  * and KV form must be the same; context, residency, batch and threads need not. */
 uint32_t tansy_session_n(const struct tansy_engine *e);
-/* piece i of a session of n_tokens tokens; NULL: no such piece, more tokens than the context, or an evaluation under way */
+/* piece i of a session of n_tokens tokens; NULL: no such piece, more tokens than the context or the arena holds, or an evaluation under way */
 void *tansy_session_piece(struct tansy_engine *e, uint32_t i, uint32_t n_tokens, size_t *nbytes);
 /* the pieces hold n_tokens tokens now. CORRUPT: token ids outside the vocabulary, or numbers that are not finite */
 enum tansy_status tansy_session_restore(struct tansy_engine *e, uint32_t n_tokens);

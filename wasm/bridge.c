@@ -41,6 +41,12 @@ EXPORT int32_t tansy_create(const void *header, u32 header_nbytes, const struct 
   return (int32_t)tansy_engine_create(header, header_nbytes, &o, arena, arena_nbytes, &h);
 }
 
+EXPORT double tansy_arena_size(struct tansy_engine *h, u32 n_tokens);
+EXPORT double tansy_arena_size(struct tansy_engine *h, u32 n_tokens) { return (double)tansy_engine_arena_nbytes(h, n_tokens); }
+
+EXPORT int32_t tansy_grow(struct tansy_engine *h, u32 arena_nbytes);
+EXPORT int32_t tansy_grow(struct tansy_engine *h, u32 arena_nbytes) { return (int32_t)tansy_engine_grow(h, arena_nbytes); }
+
 EXPORT const void *tansy_detail(struct tansy_engine *h);
 EXPORT const void *tansy_detail(struct tansy_engine *h) { return tansy_engine_detail(h); }
 

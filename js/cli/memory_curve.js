@@ -18,7 +18,7 @@ const WARM_UP_MS = 500;
 /**
  * @typedef {object} Point
  * @property {number} budget_bytes
- * @property {number} heap_bytes
+ * @property {number} heap_bytes with a full context
  * @property {number} weight_bytes
  * @property {number} n_packed
  * @property {number} n_int8
@@ -66,12 +66,12 @@ export async function memoryCurve(source, options, { signal, repetitions, onPoin
     for (let i = 0; i < N_POINTS; i++) {
       onPoint(i, N_POINTS);
       const budget = i === N_POINTS - 1 ? largest : Math.floor(smallest + ((largest - smallest) * i) / (N_POINTS - 1));
-      const { heapBytes, memory, nPacked, nInt8, plannedTokS } = await model.setMemoryBudget(budget, { signal });
+      const { heapLimitBytes, memory, nPacked, nInt8, plannedTokS } = await model.setMemoryBudget(budget, { signal });
       const speed = await measure();
       planned.push(1 / plannedTokS);
       points.push({
         budget_bytes: budget,
-        heap_bytes: heapBytes,
+        heap_bytes: heapLimitBytes,
         weight_bytes: memory.ans + memory.packed + memory.int8,
         n_packed: nPacked,
         n_int8: nInt8,

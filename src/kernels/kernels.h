@@ -96,6 +96,8 @@ struct tansy_kernels {
                     size_t stride, size_t scale_stride, uint32_t n_pos, uint32_t head_dim, float scale, float softcap, float *out);
   void (*attend_f32)(const float *q, uint32_t n_q, const float *k, const float *v, size_t stride, uint32_t n_pos, uint32_t head_dim,
                      float scale, float softcap, float *out);
+  void (*attend_f16)(const float *q, uint32_t n_q, const uint16_t *k, const uint16_t *v, size_t stride, uint32_t n_pos, uint32_t head_dim,
+                     float scale, float softcap, float *out);
 
   /* y [n_tokens, n_rows] = x [n_tokens, n_cols] * w^T, w [n_rows, n_cols] f32; rows [row_begin, row_end) */
   void (*matmul_f32)(const float *w, const float *x, uint32_t n_tokens, uint32_t n_rows, uint32_t n_cols, uint32_t row_begin,

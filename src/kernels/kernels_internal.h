@@ -59,7 +59,7 @@ typedef void tansy_expand_fn(const struct tansy_coded *coded, uint32_t tile, uin
 tansy_expand_fn tansy_expand_packed_ref, tansy_expand_packed_simd128; /* ans_*.c, written with the codec */
 tansy_expand_fn tansy_expand_int8_ref, tansy_expand_int8_simd128;
 
-/* float.c, matmul_f32.c, attend_f32.c; meaning in kernels.h */
+/* float.c, matmul_f32.c, attend_float.c; meaning in kernels.h */
 void tansy_scale_rows(const int32_t *acc, size_t acc_stride, const float *d, uint32_t n_tokens, const struct tansy_row_scale *scale,
                       const float *bias, uint32_t row_begin, uint32_t row_end, float *y, size_t y_stride);
 void tansy_rms_norm(const float *x, const float *weight, uint32_t n, float eps, float *out);
@@ -68,6 +68,8 @@ void tansy_rope(float *x, uint32_t n_heads, uint32_t head_dim, uint32_t rope_dim
 void tansy_activate(float *gate, const float *up, uint32_t n, uint32_t kind);
 float tansy_quantize_kv(const float *x, uint32_t head_dim, int8_t *q);
 void tansy_attend_f32(const float *q, uint32_t n_q, const float *k, const float *v, size_t stride, uint32_t n_pos, uint32_t head_dim,
+                      float scale, float softcap, float *out);
+void tansy_attend_f16(const float *q, uint32_t n_q, const uint16_t *k, const uint16_t *v, size_t stride, uint32_t n_pos, uint32_t head_dim,
                       float scale, float softcap, float *out);
 void tansy_matmul_f32(const float *w, const float *x, uint32_t n_tokens, uint32_t n_rows, uint32_t n_cols, uint32_t row_begin,
                       uint32_t row_end, float *y);

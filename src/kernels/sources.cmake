@@ -3,7 +3,7 @@ set(TANSY_KERNELS_SOURCES
   src/kernels/kernels_ref.c
   src/kernels/float.c
   src/kernels/matmul_f32.c
-  src/kernels/attend_f32.c
+  src/kernels/attend_float.c
   src/kernels/attend_ref.c
   src/kernels/quantize_ref.c
   src/kernels/resident_ref.c

@@ -19,6 +19,7 @@ enum {
   TANSY_MAX_TILE_NBYTES = 512 << 10, /* decoded at once for look-ups; twice what the encoder makes */
   TANSY_STACK_NBYTES = 64 << 10, /* as the module's own (wasm/flags.cmake) */
   TANSY_IO_NBYTES = 4096, /* for structs, besides 4 bytes a token of the context */
+  TANSY_KV_BLOCK = 64,    /* positions: the steps by which the KV cache grows */
 };
 
 enum tansy_chunk_status { TANSY_CHUNK_LOADED = 0, TANSY_CHUNK_IN_FLIGHT = 1, TANSY_CHUNK_MISSING = 2 };
@@ -57,10 +58,11 @@ struct tansy_engine {
   uint8_t *scratch;                       /* of `forward` */
   uint8_t *stacks;                        /* [n_threads - 1, TANSY_STACK_NBYTES] of workers that bring none (wasm) */
   uint8_t *staging;                       /* [n_staging, slot_nbytes] */
-  uint8_t *kv_memory;                     /* [n_layers, kv_layer_nbytes] */
   uint8_t *regions;                       /* of the tensors, in file order, then TANSY_STREAM_SLACK */
+  uint8_t *kv_memory;                     /* [n_layers] caches of kv_capacity positions; last, as it grows */
 
-  uint64_t slot_nbytes, kv_layer_nbytes;
+  uint64_t slot_nbytes, kv_at;            /* kv_at: offset in the arena */
+  uint32_t kv_capacity;                   /* positions there is room for now; plan.context in the end */
   uint64_t promotion_nbytes, temporary_nbytes; /* what promoting takes; what `forward` lends between steps */
   uint32_t slot_chunk[TANSY_MAX_STAGING]; /* chunk in the slot, or UINT32_MAX */
   struct tansy_outer_weights outer;
@@ -81,5 +83,8 @@ enum tansy_status tansy_engine_plan(struct tansy_engine *e, const void *header, 
 /* Hands out the arena (a NULL base: counts it), engine and tensors included, as e->plan and the tensors' forms say. Fills in the
  * byte counts of e->plan. */
 void tansy_engine_lay_out(struct tansy_engine *e, struct tansy_arena *arena);
+
+/* positions that the KV cache holds in an arena of this length; 0: too short */
+uint32_t tansy_engine_kv_capacity(const struct tansy_engine *e, uint64_t arena_nbytes);
 
 #endif

@@ -250,19 +250,8 @@ static void norm_heads(struct tansy_forward *f, const float *weight, float *x, u
 
 static void store_kv(struct tansy_forward *f, struct tansy_layer_kv *kv, uint32_t position, uint32_t n_tokens) {
   const struct tansy_config *c = f->config;
-  size_t head_dim = c->head_dim;
-  for (uint32_t t = 0; t < n_tokens; t++) {
-    for (uint32_t h = 0; h < c->n_kv_heads; h++) {
-      size_t from = ((size_t)t * c->n_kv_heads + h) * head_dim, to = (size_t)h * kv->capacity + position + t;
-      if (kv->k_f32) {
-        memcpy(kv->k_f32 + to * head_dim, f->k + from, head_dim * sizeof(float));
-        memcpy(kv->v_f32 + to * head_dim, f->v + from, head_dim * sizeof(float));
-      } else {
-        kv->k_scale[to] = f->kernels->quantize_kv(f->k + from, c->head_dim, kv->k + to * head_dim);
-        kv->v_scale[to] = f->kernels->quantize_kv(f->v + from, c->head_dim, kv->v + to * head_dim);
-      }
-    }
-  }
+  size_t n = (size_t)c->n_kv_heads * c->head_dim;
+  for (uint32_t t = 0; t < n_tokens; t++) tansy_kv_store(kv, c, f->kernels, position + t, f->k + t * n, f->v + t * n);
 }
 
 struct attention {
@@ -286,14 +275,20 @@ static void attend_body(void *ctx, uint32_t begin, uint32_t end, uint32_t thread
       first = n_pos - a->window;
       n_pos = a->window;
     }
-    size_t row = (size_t)head * kv->capacity + first, at = row * c->head_dim;
+    size_t row = (size_t)head * kv->capacity + first, at = row * c->head_dim * tansy_kv_value_nbytes(kv->form);
+    const uint8_t *k = kv->k + at, *v = kv->v + at;
     const float *q = f->q + (size_t)item * n_q * c->head_dim;
     float *out = f->attended + (size_t)item * n_q * c->head_dim;
-    if (kv->k_f32) {
-      f->kernels->attend_f32(q, n_q, kv->k_f32 + at, kv->v_f32 + at, c->head_dim, n_pos, c->head_dim, c->attn_scale, c->attn_softcap, out);
-    } else {
-      f->kernels->attend_i8(q, n_q, kv->k + at, kv->k_scale + row, kv->v + at, kv->v_scale + row, c->head_dim, 1, n_pos, c->head_dim,
-                            c->attn_scale, c->attn_softcap, out);
+    switch (kv->form) {
+      case TANSY_KV_F32:
+        f->kernels->attend_f32(q, n_q, (const float *)k, (const float *)v, c->head_dim, n_pos, c->head_dim, c->attn_scale, c->attn_softcap, out);
+        break;
+      case TANSY_KV_F16:
+        f->kernels->attend_f16(q, n_q, (const uint16_t *)k, (const uint16_t *)v, c->head_dim, n_pos, c->head_dim, c->attn_scale, c->attn_softcap, out);
+        break;
+      default:
+        f->kernels->attend_i8(q, n_q, (const int8_t *)k, kv->k_scale + row, (const int8_t *)v, kv->v_scale + row, c->head_dim, 1, n_pos,
+                              c->head_dim, c->attn_scale, c->attn_softcap, out);
     }
   }
 }

@@ -10,6 +10,7 @@
 #include "base/parallel.h"
 #include "kernels/kernels.h"
 #include "model/config.h"
+#include "tansy.h"
 
 /* ---- weights ---- */
 
@@ -51,16 +52,24 @@ struct tansy_outer_weights {
   const float *inv_freq_local;  /* [rope_dim / 2] of windowed layers, or NULL: same */
 };
 
-/* KV cache of one layer. Either the int8 pointers or the f32 ones are set. */
+/* KV cache of one layer (kvcache.c) */
 struct tansy_layer_kv {
-  int8_t *k, *v;            /* [n_kv_heads, capacity, D] */
-  float *k_scale, *v_scale; /* [n_kv_heads, capacity] */
-  float *k_f32, *v_f32;     /* [n_kv_heads, capacity, D] */
+  enum tansy_kv_form form;
+  uint8_t *k, *v;           /* [n_kv_heads, capacity, D] int8, f16 or f32 */
+  float *k_scale, *v_scale; /* [n_kv_heads, capacity] of int8 */
   uint32_t capacity;        /* positions */
 };
-uint64_t tansy_layer_kv_nbytes(const struct tansy_config *config, uint32_t capacity, int is_f32);
+/* of a value */
+size_t tansy_kv_value_nbytes(enum tansy_kv_form form);
+uint64_t tansy_layer_kv_nbytes(const struct tansy_config *config, uint32_t capacity, enum tansy_kv_form form);
 /* lays the arrays out in `memory` [tansy_layer_kv_nbytes], 16-byte aligned */
-struct tansy_layer_kv tansy_layer_kv_in(void *memory, const struct tansy_config *config, uint32_t capacity, int is_f32);
+struct tansy_layer_kv tansy_layer_kv_in(void *memory, const struct tansy_config *config, uint32_t capacity, enum tansy_kv_form form);
+/* Keys and values of a token: k, v [n_kv_heads, D] -> row `position` of every head */
+void tansy_kv_store(const struct tansy_layer_kv *kv, const struct tansy_config *config, const struct tansy_kernels *kernels, uint32_t position,
+                    const float *k, const float *v);
+/* Lays n_layers caches that begin at `memory`, one after the other, out for more positions; their first n_positions are kept. */
+void tansy_kv_spread(struct tansy_layer_kv *layers, uint32_t n_layers, void *memory, const struct tansy_config *config, uint32_t capacity,
+                     uint32_t n_positions);
 
 /* ---- the pass ---- */
 

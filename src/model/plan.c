@@ -1,6 +1,6 @@
 /* plan.c: where every byte goes. A pure function of header and options; the arena is laid out by the same code that counts it.
  *
- *   arena = engine, tables | io | tokens, activations, logits, scratch | staging | KV | weights
+ *   arena = engine, tables | io | tokens, activations, logits, scratch | staging | weights | KV
  *
  * What the budget leaves over is spent on faster forms, best gain per byte first. */
 #include <string.h>
@@ -44,6 +44,8 @@ static size_t look_up_tile_nbytes(const struct tansy_engine *e) {
   return most;
 }
 
+static enum tansy_kv_form kv_form(const struct tansy_engine *e) { return (enum tansy_kv_form)e->options.kv_form; }
+
 void tansy_engine_lay_out(struct tansy_engine *e, struct tansy_arena *arena) {
   struct tansy_plan *p = &e->plan;
   const struct tansy_config *c = &e->config;
@@ -80,9 +82,6 @@ void tansy_engine_lay_out(struct tansy_engine *e, struct tansy_arena *arena) {
   e->slot_nbytes = tansy_align16(p->chunk_nbytes);
   e->staging = take(arena, p->n_staging * e->slot_nbytes, &p->staging_nbytes);
 
-  e->kv_layer_nbytes = tansy_layer_kv_nbytes(c, p->context, e->options.kv_form == TANSY_KV_F32);
-  e->kv_memory = take(arena, c->n_layers * e->kv_layer_nbytes, &p->kv_nbytes);
-
   p->n_matrices = p->n_packed = p->n_int8 = 0;
   uint64_t regions_at = arena->used;
   for (uint32_t i = 0; i < p->n_tensors; i++) {
@@ -96,8 +95,28 @@ void tansy_engine_lay_out(struct tansy_engine *e, struct tansy_arena *arena) {
   e->regions = arena->base ? arena->base + regions_at : NULL;
   take(arena, TANSY_STREAM_SLACK, &p->ans_nbytes);
 
+  e->kv_at = arena->used;
+  e->kv_memory = take(arena, c->n_layers * tansy_layer_kv_nbytes(c, p->context, kv_form(e)), &p->kv_nbytes);
+
   p->arena_nbytes = (double)arena->used;
   p->total_nbytes = (double)round_up((uint64_t)p->static_nbytes + arena->used, TANSY_PAGE_NBYTES);
+  p->start_nbytes = (double)round_up((uint64_t)p->static_nbytes + tansy_engine_arena_nbytes(e, 0), TANSY_PAGE_NBYTES);
+}
+
+/* ---- the growing cache ---- */
+
+uint64_t tansy_engine_arena_nbytes(const struct tansy_engine *e, uint32_t n_tokens) {
+  uint64_t capacity = round_up(n_tokens ? n_tokens : 1, TANSY_KV_BLOCK);
+  if (capacity > e->plan.context) capacity = e->plan.context;
+  return e->kv_at + e->config.n_layers * tansy_layer_kv_nbytes(&e->config, (uint32_t)capacity, kv_form(e));
+}
+
+uint32_t tansy_engine_kv_capacity(const struct tansy_engine *e, uint64_t arena_nbytes) {
+  uint32_t capacity = 0; /* in whole blocks, or the context */
+  while (capacity < e->plan.context && tansy_engine_arena_nbytes(e, capacity + 1) <= arena_nbytes) {
+    capacity = min_u32(capacity + TANSY_KV_BLOCK, e->plan.context);
+  }
+  return capacity;
 }
 
 static uint64_t measure(struct tansy_engine *e) {
@@ -250,7 +269,7 @@ static enum tansy_status fit(struct tansy_engine *e, uint64_t limit) {
 
 static enum tansy_status check_options(const struct tansy_options *o) {
   /* written so that NaN fails */
-  if (!(o->budget_nbytes >= 0 && o->budget_nbytes <= 0x1p53) || o->kv_form > TANSY_KV_F32 || o->residency > TANSY_RESIDENCY_INT8) return TANSY_ERR_ARGUMENT;
+  if (!(o->budget_nbytes >= 0 && o->budget_nbytes <= 0x1p53) || o->kv_form > TANSY_KV_F16 || o->residency > TANSY_RESIDENCY_INT8) return TANSY_ERR_ARGUMENT;
   if (o->max_batch > TANSY_MAX_TOKENS || o->n_logits > TANSY_MAX_LOGITS || o->n_staging > TANSY_MAX_STAGING || o->n_threads > 64) return TANSY_ERR_ARGUMENT;
   if (!(o->cost_ans >= 0) || !(o->cost_packed >= 0) || !(o->cost_int8 >= 0) || !(o->target_ns_per_token >= 0)) return TANSY_ERR_ARGUMENT;
   return TANSY_OK;

@@ -4,15 +4,15 @@
  * memory of another size. */
 #include "model/engine.h"
 
-static uint32_t n_arrays(const struct tansy_engine *e) { return e->options.kv_form == TANSY_KV_F32 ? 2 : 4; }
+static uint32_t n_arrays(const struct tansy_engine *e) { return e->options.kv_form == TANSY_KV_INT8 ? 4 : 2; }
 
 uint32_t tansy_session_n(const struct tansy_engine *e) { return 2 + e->config.n_layers * e->config.n_kv_heads * n_arrays(e); }
 
-/* piece 0: i32 [n_tokens]; then for each layer, each KV head: k, v [n_tokens, head_dim], and for int8 their scales f32 [n_tokens]; last
+/* piece 0: i32 [n_tokens]; then for each layer, each KV head: k, v [n_tokens, head_dim], with int8 their scales f32 [n_tokens]; last
  * the 8 bytes of the sampler's state */
 void *tansy_session_piece(struct tansy_engine *e, uint32_t i, uint32_t n_tokens, size_t *nbytes) {
   *nbytes = 0;
-  if (e->eval.is_active || i >= tansy_session_n(e) || n_tokens > e->plan.context) return NULL;
+  if (e->eval.is_active || i >= tansy_session_n(e) || n_tokens > e->kv_capacity) return NULL;
   if (i == 0) {
     *nbytes = (size_t)n_tokens * sizeof *e->tokens;
     return e->tokens;
@@ -23,26 +23,29 @@ void *tansy_session_piece(struct tansy_engine *e, uint32_t i, uint32_t n_tokens,
   }
   uint32_t array = (i - 1) % n_arrays(e), head = (i - 1) / n_arrays(e) % e->config.n_kv_heads;
   struct tansy_layer_kv *kv = &e->kv[(i - 1) / n_arrays(e) / e->config.n_kv_heads];
-  size_t row = (size_t)head * kv->capacity, at = row * e->config.head_dim, n = (size_t)n_tokens * e->config.head_dim;
+  size_t row = (size_t)head * kv->capacity, row_nbytes = e->config.head_dim * tansy_kv_value_nbytes(kv->form);
   if (array >= 2) {
     *nbytes = (size_t)n_tokens * sizeof(float);
     return (array == 2 ? kv->k_scale : kv->v_scale) + row;
   }
-  if (kv->k_f32) {
-    *nbytes = n * sizeof(float);
-    return (array == 0 ? kv->k_f32 : kv->v_f32) + at;
-  }
-  *nbytes = n;
-  return (array == 0 ? kv->k : kv->v) + at;
+  *nbytes = n_tokens * row_nbytes;
+  return (array == 0 ? kv->k : kv->v) + row * row_nbytes;
 }
 
 /* a piece that holds floats must hold finite ones: attention would carry any other into every later token */
 static bool is_sound(struct tansy_engine *e, uint32_t piece, uint32_t n_tokens) {
-  bool has_floats = e->options.kv_form == TANSY_KV_F32 || (piece - 1) % n_arrays(e) >= 2;
+  bool is_scale = (piece - 1) % n_arrays(e) >= 2;
   size_t nbytes;
-  const float *values = has_floats ? tansy_session_piece(e, piece, n_tokens, &nbytes) : NULL;
-  for (size_t i = 0; values && i < nbytes / sizeof *values; i++) {
-    if (values[i] - values[i] != 0) return false;
+  const void *values = tansy_session_piece(e, piece, n_tokens, &nbytes);
+  if (e->options.kv_form == TANSY_KV_F16) {
+    for (size_t i = 0; i < nbytes / sizeof(uint16_t); i++) {
+      if ((((const uint16_t *)values)[i] & 0x7c00) == 0x7c00) return false;
+    }
+  } else if (e->options.kv_form == TANSY_KV_F32 || is_scale) {
+    for (size_t i = 0; i < nbytes / sizeof(float); i++) {
+      float value = ((const float *)values)[i];
+      if (value - value != 0) return false;
+    }
   }
   return true;
 }
@@ -50,6 +53,7 @@ static bool is_sound(struct tansy_engine *e, uint32_t piece, uint32_t n_tokens) 
 enum tansy_status tansy_session_restore(struct tansy_engine *e, uint32_t n_tokens) {
   if (e->eval.is_active) return TANSY_ERR_ARGUMENT;
   if (n_tokens > e->plan.context) return TANSY_ERR_CONTEXT;
+  if (n_tokens > e->kv_capacity) return TANSY_ERR_NO_MEMORY;
   for (uint32_t i = 0; i < n_tokens; i++) {
     if ((uint32_t)e->tokens[i] >= e->config.vocab) return TANSY_ERR_CORRUPT;
   }

@@ -3,16 +3,6 @@
 #include "pack/numeric.h"
 #include "pack/writer.h"
 
-uint16_t tansy_half_nearest(float value) {
-  uint32_t bits = tansy_float_bits(value), sign = bits >> 16 & 0x8000;
-  float magnitude = tansy_float_from_bits(bits & 0x7fffffffu);
-  if (!(magnitude < 65520.0f)) return (uint16_t)(sign | (magnitude > 0 ? 0x7c00 : 0x7e00));
-  if (magnitude < 0x1p-14f) return (uint16_t)(sign | (uint32_t)tansy_round_f32(magnitude * 0x1p24f)); /* subnormal: multiples of 2^-24 */
-  uint32_t m = tansy_float_bits(magnitude);
-  m += 0xfffu + (m >> 13 & 1); /* to nearest, ties to even; a carry raises the exponent as it should */
-  return (uint16_t)(sign | ((m >> 13) - (112u << 10)));
-}
-
 static float magnitude_of(float x) { return x < 0 ? -x : x; }
 
 enum tansy_status tansy_writer_add_vector(struct tansy_writer *w, uint32_t role, uint32_t layer, const float *values, uint32_t n,

@@ -55,9 +55,6 @@ enum tansy_status tansy_writer_write(const struct tansy_writer *w, const char *p
 
 /* ---- vectors ---- */
 
-/* nearest half, ties to even; too large: infinity */
-uint16_t tansy_half_nearest(float value);
-
 /* F16 when that keeps every value within 2^-11 of itself (or of a 2^-10th of the largest), else F32. `stored` [n]: what a reader gets. */
 enum tansy_status tansy_writer_add_vector(struct tansy_writer *w, uint32_t role, uint32_t layer, const float *values, uint32_t n,
                                           float *stored, struct tansy_failure *failure);

@@ -396,6 +396,19 @@ static void check_attend(uint32_t n_q, uint32_t dim, uint32_t n_pos, float sharp
       for (uint32_t j = 0; j < dim; j++) CHECK_NEAR(b[h * dim + j], exact[j], 1e-5 * largest * (sharp > 1 ? sharp : 1));
     }
   }
+  /* halves: what f32 gives of the same values, to the bit */
+  uint16_t *kh = test_alloc(n_pos * stride * sizeof *kh), *vh = test_alloc(n_pos * stride * sizeof *vh);
+  for (size_t i = 0; i < n_pos * stride; i++) {
+    if (i % 7 == 3) k[i] *= 0x1p-16f; /* subnormal ones too */
+    kh[i] = tansy_half_nearest(k[i]), vh[i] = tansy_half_nearest(v[i]);
+    k[i] = tansy_half_to_float(kh[i]), v[i] = tansy_half_to_float(vh[i]);
+  }
+  tansy_kernels_ref.attend_f32(q, n_q, k, v, stride, n_pos, dim, scale, cap, a);
+  for (uint32_t i = 0; i < N_TABLES && kind != NOT_NUMBERS; i++) {
+    tables[i]->attend_f16(q, n_q, kh, vh, stride, n_pos, dim, scale, cap, b);
+    CHECK_MEM(a, b, n_q * dim * sizeof *a);
+  }
+  free(kh), free(vh);
   free(q), free(k), free(v), free(k8), free(v8), free(ks), free(vs), free(a), free(b), free(kd), free(vd), free(exact);
 }
 

@@ -59,7 +59,7 @@ test(`${N_DRAWS} random draws of model, budget, context and threads`, async () =
     /* contexts and budgets on a logarithmic scale, from hopeless to more than enough */
     const contextSize = random() < 0.3 ? 0 : Math.max(1, Math.floor(modelContext ** random()));
     const memoryBudget = Math.floor(totalNbytes * 2 ** (random() * 4 - 2.5) + random() * PAGE);
-    const options = { ...free, contextSize, memoryBudget, kv: /** @type {const} */ (random() < 0.3 ? 'f32' : 'int8') };
+    const options = { ...free, contextSize, memoryBudget, kv: /** @type {const} */ (['int8', 'int8', 'f16', 'f32'])[Math.floor(random() * 4)] };
     const what = `${model.path}: ${JSON.stringify(options)}`;
     const { status, plan, detail } = planner.plan(model.header, options);
     if (status === OVER_BUDGET) {
@@ -80,12 +80,25 @@ test(`${N_DRAWS} random draws of model, budget, context and threads`, async () =
     assert.ok(contextSize === 0 || plan.context === contextSize, what);
     const engine = await Engine.create(module, model.header, plan, model.path, options);
     try {
-      assert.equal(engine.heapNbytes, plan.totalNbytes, what);
+      assert.equal(engine.heapNbytes, plan.startNbytes, what);
+      assert.ok(plan.startNbytes <= plan.totalNbytes, what);
       if (draw % LOAD_EVERY === 0) {
         const { source, front } = model;
         await loadChunks({ sink: engine, source, front, fileNbytes: plan.fileNbytes, attachments: [] });
         engine.begin([1], false);
         while (engine.step());
+        const begun = engine.stats();
+        const heldBegun = KINDS.reduce((nbytes, kind) => nbytes + begun[`${kind}Nbytes`], 0);
+        assert.ok(engine.heapNbytes - heldBegun >= 0 && engine.heapNbytes - heldBegun < PAGE + SLACK_NBYTES, `${what}: the kinds add up to the heap`);
+        /* the conversation gets longer, by steps of any length: the memory grows to what was planned and no further */
+        for (let position = 1, heap = 0; position < plan.context; ) {
+          assert.ok(engine.heapNbytes >= heap && engine.heapNbytes <= plan.totalNbytes, what);
+          heap = engine.heapNbytes;
+          position = Math.min(plan.context, position + 1 + Math.floor(random() * 900));
+          engine.makeRoom(position);
+        }
+        engine.makeRoom(plan.context);
+        assert.equal(engine.heapNbytes, plan.totalNbytes, what);
         const stats = engine.stats();
         const weights = (/** @type {Record<string, number>} */ of) => of.ansNbytes + of.packedNbytes + of.int8Nbytes;
         assert.ok(Math.abs(weights(stats) - weights(plan)) <= SLACK_NBYTES, `${what}: weights`);

@@ -96,7 +96,7 @@ const TIMES_WEIGHT_ROUNDING = 2;
 /** @param {string} path @param {any} config @param {number[]} ids @param {ArrayLike<number>} exact */
 async function assertWithinRounding(path, config, ids, exact) {
   const rounded = compareLogits(logitsOfRoundedWeights(path, config, ids), exact, config.vocab_size);
-  for (const kv of /** @type {const} */ (['int8', 'f32'])) {
+  for (const kv of /** @type {const} */ (['int8', 'f16', 'f32'])) {
     const model = await load(path, { wasmUrl, kv });
     const engine = compareLogits(await model.logits(ids), exact, config.vocab_size);
     assert.ok(rounded.rms > 1e-4 && engine.rms > 1e-4, 'integers cannot be this exact');
@@ -137,7 +137,7 @@ test('the smallest budget: the weights are ANS-coded, scratch stays below 1 MiB,
     assert.equal(await a.text(), await b.text());
     assert.deepEqual(a.ids, b.ids);
     const stats = small.stats();
-    assert.equal(stats.heapBytes, fit.bytesNeeded);
+    assert.equal(stats.heapLimitBytes, fit.bytesNeeded);
     assert.equal(stats.nPacked + stats.nInt8, 0);
     assert.ok(stats.memory.ans > 0 && stats.memory.packed === 0 && stats.memory.int8 === 0);
     assert.ok(stats.decodedBytes < 2 ** 20, `${stats.decodedBytes} bytes of decoded weights`);

@@ -29,7 +29,7 @@ let expected;
 before(async () => {
   smallest = (await canRun(BOOKS, { wasmUrl })).bytesNeeded;
   const fast = await load(BOOKS, { wasmUrl, residency: 'int8' });
-  largest = fast.stats().heapBytes;
+  largest = fast.stats().heapLimitBytes;
   const generation = fast.generate(PROMPT, LIVELY);
   await generation.text();
   expected = generation.ids;
@@ -49,13 +49,14 @@ test('a model moves between budgets while it generates: the same tokens, never a
       /** @param {WebAssembly.MemoryDescriptor} descriptor */
       constructor(descriptor) {
         /* not the planner's, which is small and never grows with the model */
-        const isEngine = descriptor.initial * 65536 >= smallest;
+        const nbytes = (descriptor.maximum ?? 65536) * 65536;
+        const isEngine = descriptor.initial * 65536 >= smallest / 2;
         gc();
         const alive = memories.filter(({ memory }) => memory.deref() !== undefined).reduce((sum, { nbytes }) => sum + nbytes, 0);
         if (isEngine) assert.equal(alive, 0, 'the old memory is gone before the new one is made');
         super(descriptor);
-        if (isEngine) memories.push({ memory: new WeakRef(this), nbytes: descriptor.initial * 65536 });
-        assert.ok(descriptor.initial * 65536 <= budget);
+        if (isEngine) memories.push({ memory: new WeakRef(this), nbytes });
+        if (isEngine) assert.ok(nbytes <= budget);
       }
     }
   );
@@ -183,7 +184,7 @@ test('dispose ends a move', async () => {
 });
 
 test('a session goes on in another memory with the same tokens', async () => {
-  for (const kv of /** @type {const} */ (['int8', 'f32'])) {
+  for (const kv of /** @type {const} */ (['int8', 'f16', 'f32'])) {
     const a = await load(BOOKS, { wasmUrl, kv });
     const first = a.generate(PROMPT, { ...LIVELY, maxTokens: 10, temperature: 0 });
     await first.text();
@@ -204,6 +205,56 @@ test('a session goes on in another memory with the same tokens', async () => {
     assert.deepEqual(z.ids, x.ids, 'with and without reuse');
     for (const model of [a, b, fresh]) model.dispose();
   }
+});
+
+test('the memory grows with the conversation, by blocks, never beyond the plan, and no token changes by it', async () => {
+  for (const options of [{}, { kv: 'f16' }, { threads: 2, wasmUrl: built(builds[2].wasm) }]) {
+    const all = /** @type {const} */ ({ wasmUrl, contextSize: 250, memoryBudget: largest, ...options });
+    const grown = await load(BOOKS, all);
+    const whole = await load(BOOKS, all);
+    /* a memory of the full size from the beginning */
+    await whole.generate(Array.from({ length: 250 }, (_, i) => i % 500), { maxTokens: 1 }).text();
+    assert.equal(whole.stats().heapBytes, whole.stats().heapLimitBytes);
+    const heaps = [];
+    let prompt = PROMPT;
+    while (prompt.length < 240) {
+      const [a, b] = [grown, whole].map((model) => model.generate(prompt, { ...LIVELY, maxTokens: Math.min(33, 250 - prompt.length) }));
+      await a.text();
+      await b.text();
+      assert.deepEqual(a.ids, b.ids);
+      prompt = [...prompt, ...a.ids];
+      const { heapBytes, heapLimitBytes, memory } = grown.stats();
+      const sum = Object.values(memory).reduce((x, y) => x + y);
+      assert.ok(heapBytes <= heapLimitBytes && sum <= heapBytes && heapBytes - sum < 2 * 65536);
+      heaps.push(heapBytes);
+    }
+    assert.deepEqual([...heaps].sort((a, b) => a - b), heaps);
+    assert.equal(new Set(heaps).size, 4, 'of 64, 128, 192, 250 tokens');
+    assert.equal(heaps.at(-1), grown.stats().heapLimitBytes);
+    for (const model of [grown, whole]) model.dispose();
+  }
+});
+
+test('when the system has no memory left for a longer conversation, the one so far goes on', async () => {
+  const model = await load(BOOKS, { wasmUrl, contextSize: 250 });
+  const prompt = Array.from({ length: 60 }, (_, i) => (i * 13) % 500);
+  const options = { ...LIVELY, temperature: 0 };
+  const { grow } = WebAssembly.Memory.prototype;
+  WebAssembly.Memory.prototype.grow = () => {
+    throw new RangeError('no');
+  };
+  const generation = model.generate(prompt, options);
+  await assert.rejects(generation.text(), { code: 'TANSY_NO_MEMORY', message: /could not be allocated/ }).finally(() => (WebAssembly.Memory.prototype.grow = grow));
+  assert.equal(generation.ids.length, 5);
+  assert.equal(model.stats().position, 64);
+  const again = model.generate([...prompt, ...generation.ids], { ...options, maxTokens: 35 });
+  await again.text();
+  assert.equal(model.stats().prefillTokens, 1);
+  const fresh = await load(BOOKS, { wasmUrl });
+  const plain = fresh.generate(prompt, options);
+  await plain.text();
+  assert.deepEqual([...generation.ids, ...again.ids], plain.ids);
+  for (const each of [model, fresh]) each.dispose();
 });
 
 /** The same session with other bytes and a right checksum. @param {Uint8Array} bytes @param {(view: DataView) => void} change */
@@ -267,8 +318,8 @@ test('minTokensPerSecond: a modest goal takes the smallest memory, an absurd one
   assert.ok(absurd.stats().plannedTokS > modest.stats().plannedTokS);
   /* between the two: as few bytes as the measured costs allow */
   const middle = await load(BOOKS, { wasmUrl, minTokensPerSecond: Math.sqrt(modest.stats().plannedTokS * absurd.stats().plannedTokS) });
-  assert.ok(middle.stats().heapBytes <= absurd.stats().heapBytes);
-  assert.ok(middle.stats().heapBytes >= modest.stats().heapBytes);
+  assert.ok(middle.stats().heapLimitBytes <= absurd.stats().heapLimitBytes);
+  assert.ok(middle.stats().heapLimitBytes >= modest.stats().heapLimitBytes);
   const generation = middle.generate(PROMPT, LIVELY);
   await generation.text();
   assert.deepEqual(generation.ids, expected);

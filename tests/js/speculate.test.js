@@ -31,7 +31,7 @@ async function run(model, prompt, options) {
 }
 
 test('gives the tokens of plain decoding, greedy and sampled', async () => {
-  for (const options of /** @type {const} */ ([{}, { residency: 'packed' }, { kv: 'f32' }, { batchSize: 3 }])) {
+  for (const options of /** @type {const} */ ([{}, { residency: 'packed' }, { kv: 'f16' }, { batchSize: 3 }])) {
     const model = await load(path, { wasmUrl, contextSize: 160, ...options });
     let [drafted, accepted] = [0, 0];
     for (let seed = 0; seed < 12; seed++) {

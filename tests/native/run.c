@@ -111,7 +111,7 @@ static double now(void) {
 int main(int argc, char **argv) {
   static const char *const residencies[] = {"auto", "ans", "packed", "int8", NULL};
   static const char *const kernels[] = {"best", "ref", "simd128", "relaxed", NULL};
-  static const char *const kvs[] = {"int8", "f32", NULL};
+  static const char *const kvs[] = {"int8", "f32", "f16", NULL};
   struct tansy_options options = {0};
   struct tansy_sampler sampler = {0};
   const char *path = NULL, *logits_path = NULL;
@@ -132,7 +132,7 @@ int main(int argc, char **argv) {
     else if (strcmp(a, "--budget") == 0) options.budget_nbytes = atof(v);
     else if (strcmp(a, "--residency") == 0) options.residency = choice(v, residencies, "--residency: auto, ans, packed or int8");
     else if (strcmp(a, "--kernels") == 0) options.kernels = choice(v, kernels, "--kernels: best, ref, simd128 or relaxed");
-    else if (strcmp(a, "--kv") == 0) options.kv_form = choice(v, kvs, "--kv: int8 or f32");
+    else if (strcmp(a, "--kv") == 0) options.kv_form = choice(v, kvs, "--kv: int8, f32 or f16");
     else if (strcmp(a, "--batch") == 0) options.max_batch = (uint32_t)atoi(v);
     else if (strcmp(a, "--n-logits") == 0) options.n_logits = (uint32_t)atoi(v);
     else if (strcmp(a, "--ctx") == 0) options.context = (uint32_t)atoi(v);

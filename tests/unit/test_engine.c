@@ -274,7 +274,7 @@ static void test_sessions(void) {
   static float expected[N_IDS * VOCAB], got[N_IDS * VOCAB];
   int32_t ids[N_IDS];
   make_ids(ids, VOCAB);
-  for (uint32_t kv_form = 0; kv_form < 2; kv_form++) {
+  for (uint32_t kv_form = TANSY_KV_INT8; kv_form <= TANSY_KV_F16; kv_form++) {
     struct run a = start(&m, (struct tansy_options){.kv_form = kv_form});
     struct run b = start(&m, (struct tansy_options){.kv_form = kv_form, .context = 71, .residency = TANSY_RESIDENCY_INT8, .max_batch = 3});
     load(&m, a.e, 0);
@@ -293,7 +293,7 @@ static void test_sessions(void) {
       total += from_nbytes;
     }
     /* the sampler's state, ids, and for 2 layers, K and V, 2 heads: 12 values and a scale */
-    CHECK_EQ(total, 8 + MOVED * (4 + 2 * 2 * 2 * (kv_form == TANSY_KV_F32 ? 12 * 4 : 12 + 4)));
+    CHECK_EQ(total, 8 + MOVED * (4 + 2 * 2 * 2 * (kv_form == TANSY_KV_F32 ? 12 * 4 : kv_form == TANSY_KV_F16 ? 12 * 2 : 12 + 4)));
     CHECK_EQ(tansy_session_restore(b.e, MOVED), TANSY_OK);
     CHECK_EQ(tansy_engine_position(b.e), MOVED);
     eval_all(b.e, ids + MOVED, N_IDS - MOVED, got + MOVED * VOCAB);
@@ -301,12 +301,15 @@ static void test_sessions(void) {
     const struct tansy_sampler lively = {.temperature = 3};
     for (int i = 0; i < 8; i++) CHECK_EQ(tansy_engine_sample(b.e, &lively), tansy_engine_sample(a.e, &lively));
     size_t nbytes;
-    float *values = tansy_session_piece(b.e, kv_form == TANSY_KV_F32 ? 2 : 4, 5, &nbytes);
-    float *last = values + 4 * (kv_form == TANSY_KV_F32 ? 12 : 1), kept = *last;
-    *last = INFINITY; /* of the fifth token */
+    uint8_t *piece = tansy_session_piece(b.e, kv_form == TANSY_KV_INT8 ? 4 : 2, 5, &nbytes);
+    const uint8_t *infinity = kv_form == TANSY_KV_F16 ? (const uint8_t *)&(uint16_t){0x7c00} : (const uint8_t *)&(float){INFINITY};
+    uint8_t *last = piece + nbytes / 5 * 4, kept[4];
+    size_t value_nbytes = kv_form == TANSY_KV_F16 ? 2 : 4;
+    memcpy(kept, last, value_nbytes);
+    memcpy(last, infinity, value_nbytes); /* of the fifth token */
     CHECK_EQ(tansy_session_restore(b.e, 5), TANSY_ERR_CORRUPT);
     CHECK_EQ(tansy_session_restore(b.e, 4), TANSY_OK);
-    *last = kept;
+    memcpy(last, kept, value_nbytes);
     CHECK_EQ(tansy_session_restore(b.e, 5), TANSY_OK);
     CHECK(tansy_session_piece(b.e, n, 1, &nbytes) == NULL);
     CHECK(tansy_session_piece(b.e, 0, 72, &nbytes) == NULL);
@@ -315,6 +318,76 @@ static void test_sessions(void) {
     CHECK_EQ(tansy_session_restore(b.e, 1), TANSY_ERR_CORRUPT);
     free(a.arena);
     free(b.arena);
+  }
+  tiny_free(&m);
+}
+
+/* The KV cache in an arena that grows: the same logits as in a whole one, through random appends, rewinds and cancelled calls; not a
+ * byte beyond the arena is touched. */
+static void test_growing_cache(void) {
+  enum { VOCAB = 96, CONTEXT = 700, MOST = 120 };
+  struct tiny_options o = tiny_options();
+  o.config.context = 1000;
+  struct tiny_model m = tiny_make(&o);
+  static float expected[MOST * VOCAB], got[MOST * VOCAB];
+  struct test_rng rng = {31};
+  for (uint32_t kv_form = TANSY_KV_INT8; kv_form <= TANSY_KV_F16; kv_form++) {
+    struct tansy_options options = {.kv_form = kv_form, .context = CONTEXT, .n_logits = 32};
+    struct run whole = start(&m, options), grown = whole;
+    load(&m, whole.e, 0);
+    size_t now = (size_t)tansy_engine_arena_nbytes(whole.e, 0), next;
+    CHECK_EQ(tansy_engine_arena_nbytes(whole.e, 1), now);
+    CHECK_EQ(tansy_engine_arena_nbytes(whole.e, 64), now);
+    CHECK(tansy_engine_arena_nbytes(whole.e, 65) > now);
+    CHECK_EQ(tansy_engine_arena_nbytes(whole.e, 5000), whole.arena_nbytes);
+    CHECK(whole.plan.start_nbytes < whole.plan.total_nbytes && whole.plan.start_nbytes >= (double)now);
+    grown.arena = test_alloc(grown.arena_nbytes);
+    memset(grown.arena, 0xA5, grown.arena_nbytes);
+    CHECK_EQ(tansy_engine_create(m.file.bytes, m.header_nbytes, &options, grown.arena, now - 1, &grown.e), TANSY_ERR_OVER_BUDGET);
+    CHECK_EQ(tansy_engine_create(m.file.bytes, m.header_nbytes, &options, grown.arena, now, &grown.e), TANSY_OK);
+    load(&m, grown.e, 0);
+    uint32_t n_grown = 0;
+    for (int round = 0; round < 24; round++) {
+      uint32_t position = tansy_engine_position(whole.e), n = 1 + test_rand_below(&rng, MOST);
+      if (position + n > CONTEXT || test_rand_below(&rng, 10) == 0) {
+        position = test_rand_below(&rng, position + 1);
+        CHECK_EQ(tansy_engine_rewind(whole.e, position), TANSY_OK);
+        CHECK_EQ(tansy_engine_rewind(grown.e, position), TANSY_OK);
+        if (position + n > CONTEXT) n = CONTEXT - position;
+      }
+      if (n == 0) continue;
+      int32_t ids[MOST];
+      for (uint32_t i = 0; i < n; i++) ids[i] = (int32_t)test_rand_below(&rng, VOCAB);
+      while (tansy_engine_arena_nbytes(grown.e, position + n) > now) {
+        CHECK_EQ(tansy_eval_begin(grown.e, ids, n, 1), TANSY_ERR_NO_MEMORY);
+        CHECK_NEAR(tansy_engine_detail(grown.e)->needed_nbytes, tansy_engine_arena_nbytes(grown.e, position + n), 0);
+        next = (size_t)tansy_engine_arena_nbytes(grown.e, grown.e->kv_capacity + 1);
+        CHECK_EQ(tansy_engine_grow(grown.e, next - 1), TANSY_OK); /* not enough for a block more */
+        CHECK_EQ(tansy_eval_begin(grown.e, ids, n, 1), TANSY_ERR_NO_MEMORY);
+        for (size_t i = now; i < next; i++) {
+          if (((uint8_t *)grown.arena)[i] != 0xA5) CHECK_EQ(i, 0);
+        }
+        CHECK_EQ(tansy_engine_grow(grown.e, next), TANSY_OK);
+        now = next, n_grown++;
+      }
+      if (test_rand_below(&rng, 4) == 0) {
+        CHECK_EQ(tansy_eval_begin(grown.e, ids, n, 0), TANSY_OK);
+        CHECK_EQ(tansy_engine_grow(grown.e, grown.arena_nbytes), TANSY_ERR_ARGUMENT);
+        CHECK_EQ(tansy_eval_step(grown.e), 1);
+        tansy_eval_cancel(grown.e);
+      }
+      eval_all(whole.e, ids, n, expected);
+      eval_all(grown.e, ids, n, got);
+      if (!CHECK_MEM(got, expected, n * VOCAB * sizeof(float))) break;
+    }
+    CHECK(n_grown >= 4);
+    CHECK_EQ(tansy_engine_grow(grown.e, now / 2), TANSY_ERR_ARGUMENT);
+    struct tansy_stats a, b;
+    tansy_engine_stats(whole.e, &a);
+    tansy_engine_stats(grown.e, &b);
+    CHECK_NEAR(a.kv_nbytes, b.kv_nbytes, 0);
+    free(whole.arena);
+    free(grown.arena);
   }
   tiny_free(&m);
 }
@@ -494,6 +567,7 @@ int main(void) {
   RUN(test_cancel_and_rewind);
   RUN(test_keep);
   RUN(test_sessions);
+  RUN(test_growing_cache);
   RUN(test_probe);
   RUN(test_refusals);
   RUN(test_chunks);

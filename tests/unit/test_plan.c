@@ -45,6 +45,8 @@ static void check_promises(const struct planned *p, const struct tansy_options *
   CHECK(fmod(p->plan.total_nbytes, TANSY_PAGE_NBYTES) == 0);
   if (o->budget_nbytes > 0) CHECK(p->plan.total_nbytes <= o->budget_nbytes);
   CHECK(p->plan.needed_nbytes <= p->plan.total_nbytes);
+  CHECK(p->plan.start_nbytes <= p->plan.total_nbytes && fmod(p->plan.start_nbytes, TANSY_PAGE_NBYTES) == 0);
+  CHECK(p->plan.total_nbytes - p->plan.start_nbytes <= p->plan.kv_nbytes + TANSY_PAGE_NBYTES);
 }
 
 static void test_table(void) {
@@ -70,6 +72,8 @@ static void test_table(void) {
   /* f32 KV is four times as large, but for the scales of int8 */
   struct planned f32 = plan_of(&m, &(struct tansy_options){.kv_form = TANSY_KV_F32});
   CHECK_NEAR(f32.plan.kv_nbytes, 2.0 * 2 * 4 * 1000 * 32 * 4, 0);
+  struct planned f16 = plan_of(&m, &(struct tansy_options){.kv_form = TANSY_KV_F16});
+  CHECK_NEAR(f16.plan.kv_nbytes * 2, f32.plan.kv_nbytes, 0);
   CHECK_NEAR(ans.plan.kv_nbytes, 2.0 * 2 * 4 * 1000 * (32 + 4), 0);
   /* a longer context than the model's */
   struct planned longer = plan_of(&m, &(struct tansy_options){.context = 1001});
@@ -170,7 +174,7 @@ static void test_random_draws(void) {
           .budget_nbytes = test_rand_below(&rng, 3) ? 2e5 + 3e6 * test_rand_unit(&rng) : 0,
           .context = test_rand_below(&rng, 2) ? 1 + test_rand_below(&rng, o.config.context) : 0,
           .n_threads = test_rand_below(&rng, 5),
-          .kv_form = test_rand_below(&rng, 2),
+          .kv_form = test_rand_below(&rng, 3),
           .residency = test_rand_below(&rng, 4),
           .static_nbytes = test_rand_below(&rng, 200000),
       };

@@ -47,9 +47,14 @@ export class FakeSink {
   chunkBegin(i) {
     if (this.slots.has(i) || this.ended.has(i)) throw new Error(`chunk ${i} begun twice`);
     if (this.slots.size === this.nSlots) return undefined;
-    const slot = new Uint8Array(this.chunkNbytes(i));
-    this.slots.set(i, slot);
+    this.slots.set(i, new Uint8Array(this.chunkNbytes(i)));
     this.mostSlots = Math.max(this.mostSlots, this.slots.size);
+    return i;
+  }
+  /** @param {number} i */
+  chunkView(i) {
+    const slot = this.slots.get(i);
+    if (slot === undefined) throw new Error(`chunk ${i} is written before it began`);
     return slot;
   }
   /** @param {number} i */
