@@ -275,6 +275,22 @@ export class Engine {
     if (status !== 0) throw this.error(status);
   }
 
+  /**
+   * Room for a long prompt whose layers are still coming, in the part of the plan that the conversation will need later.
+   * @param {number} nTokens
+   */
+  #makeRoomForWaiting(nTokens) {
+    const wanted = this.#x.tansy_arena_size(this.#h, this.position + nTokens) + 4 * nTokens * this.configValue('hidden');
+    const end = this.#h + Math.min(wanted, this.plan.arenaNbytes);
+    if (end <= this.#memory.buffer.byteLength) return;
+    try {
+      growMemory(this.#memory, end);
+    } catch {
+      return; /* then it waits */
+    }
+    this.#x.tansy_grow(this.#h, this.#memory.buffer.byteLength - this.#h);
+  }
+
   /** Bytes of the wasm memory. */
   get heapNbytes() {
     return this.#memory.buffer.byteLength;
@@ -393,6 +409,7 @@ export class Engine {
    */
   begin(ids, allLogits) {
     this.makeRoom(this.position + ids.length);
+    if (ids.length > this.plan.maxBatch && this.layersReady <= this.plan.nLayers) this.#makeRoomForWaiting(ids.length);
     new Int32Array(this.#memory.buffer, this.#io, ids.length).set(ids);
     const status = this.#x.tansy_begin(this.#h, this.#io, ids.length, allLogits ? 1 : 0);
     if (status !== 0) throw this.error(status);

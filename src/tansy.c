@@ -1,14 +1,9 @@
-/* tansy.c: life of an engine: created in its arena, loaded (model/loader.c), run a layer at a time, sampled. */
+/* tansy.c: life of an engine: created in its arena, loaded (model/loader.c), run a layer at a time (model/eval.c), sampled. */
 #include "tansy.h"
 
 #include <string.h>
 
 #include "model/engine.h"
-
-static enum tansy_status fail(struct tansy_engine *e, enum tansy_status status) {
-  if (status != TANSY_OK) tansy_detail_set(&e->detail, status, TANSY_NO_TENSOR, NULL);
-  return status;
-}
 
 enum tansy_status tansy_header_size(const void *front, size_t n, uint64_t *needed) { return tansy_container_header_size(front, n, needed); }
 
@@ -22,10 +17,8 @@ static void hand_out(struct tansy_engine *e) {
     tables += t->record.shape.n_tables;
     e->n_missing[tansy_tensor_group(&e->config, &t->record)]++;
   }
-  enum tansy_kv_form form = (enum tansy_kv_form)e->options.kv_form;
-  uint64_t kv_nbytes = tansy_layer_kv_nbytes(&e->config, e->kv_capacity, form);
   for (uint32_t i = 0; i < e->config.n_layers; i++) {
-    e->kv[i] = tansy_layer_kv_in(e->kv_memory + (size_t)(i * kv_nbytes), &e->config, e->kv_capacity, form);
+    e->kv[i] = tansy_layer_kv_in(e->kv_memory, &e->config, 0, (enum tansy_kv_form)e->options.kv_form);
   }
 }
 
@@ -39,9 +32,9 @@ enum tansy_status tansy_engine_create(const void *header, size_t header_nbytes, 
   size_t n_tensors_max = arena_nbytes > tensors_at ? (arena_nbytes - tensors_at) / sizeof(struct tansy_tensor) : 0;
   struct tansy_tensor *tensors = (struct tansy_tensor *)((uint8_t *)arena + tensors_at);
   TANSY_TRY(tansy_engine_plan(e, header, header_nbytes, options, tensors, n_tensors_max));
-  e->kv_capacity = tansy_engine_kv_capacity(e, arena_nbytes);
-  if (e->kv_capacity == 0) {
-    fail(e, TANSY_ERR_OVER_BUDGET);
+  e->arena_nbytes = arena_nbytes;
+  if (arena_nbytes < tansy_engine_arena_nbytes(e, 0)) {
+    tansy_engine_fail(e, TANSY_ERR_OVER_BUDGET);
     e->detail.needed_nbytes = e->plan.total_nbytes;
     return TANSY_ERR_OVER_BUDGET;
   }
@@ -54,17 +47,10 @@ enum tansy_status tansy_engine_create(const void *header, size_t header_nbytes, 
   memset(e->layers, 0, e->config.n_layers * sizeof *e->layers);
   memset(e->slot_chunk, 0xFF, sizeof e->slot_chunk);
   hand_out(e);
+  tansy_engine_make_room(e, 1);
   tansy_parallel_init(&e->parallel, e->plan.n_threads);
   tansy_forward_init(&e->forward, e->temporary_nbytes, e->scratch);
   tansy_rng_seed(&e->rng, 0);
-  return TANSY_OK;
-}
-
-enum tansy_status tansy_engine_grow(struct tansy_engine *e, size_t arena_nbytes) {
-  uint32_t capacity = tansy_engine_kv_capacity(e, arena_nbytes);
-  if (e->eval.is_active || capacity < e->kv_capacity) return fail(e, TANSY_ERR_ARGUMENT);
-  if (capacity > e->kv_capacity) tansy_kv_spread(e->kv, e->config.n_layers, e->kv_memory, &e->config, capacity, e->position);
-  e->kv_capacity = capacity;
   return TANSY_OK;
 }
 
@@ -88,7 +74,7 @@ void tansy_engine_stats(const struct tansy_engine *e, struct tansy_stats *out) {
       .total_nbytes = p->total_nbytes,
       .static_nbytes = p->static_nbytes,
       .tables_nbytes = p->tables_nbytes,
-      .kv_nbytes = (double)(tansy_engine_arena_nbytes(e, e->kv_capacity) - e->kv_at),
+      .kv_nbytes = (double)(e->arena_nbytes < p->arena_nbytes ? e->arena_nbytes : (uint64_t)p->arena_nbytes) - (double)e->kv_at,
       .scratch_nbytes = p->scratch_nbytes,
       .staging_nbytes = p->staging_nbytes,
       .io_nbytes = p->io_nbytes,
@@ -128,112 +114,6 @@ enum tansy_status tansy_engine_attachment(const struct tansy_engine *e, uint32_t
   return TANSY_OK;
 }
 
-/* ---- evaluation ---- */
-
-static void begin_batch(struct tansy_engine *e, uint32_t offset) {
-  struct tansy_eval *v = &e->eval;
-  uint32_t left = v->n_tokens - offset;
-  v->batch = offset;
-  v->n_batch = left < e->plan.max_batch ? left : e->plan.max_batch;
-  v->stage = 0;
-  v->head_row = 0;
-}
-
-enum tansy_status tansy_eval_begin(struct tansy_engine *e, const int32_t *tokens, size_t n, int all_logits) {
-  if (n == 0 || e->eval.is_active) return fail(e, TANSY_ERR_ARGUMENT);
-  if (n > e->plan.context - e->position) {
-    fail(e, TANSY_ERR_CONTEXT);
-    e->detail.needed_nbytes = e->plan.context - e->position;
-    return TANSY_ERR_CONTEXT;
-  }
-  if (n > e->kv_capacity - e->position) {
-    fail(e, TANSY_ERR_NO_MEMORY);
-    e->detail.needed_nbytes = (double)tansy_engine_arena_nbytes(e, e->position + (uint32_t)n);
-    return TANSY_ERR_NO_MEMORY;
-  }
-  for (size_t i = 0; i < n; i++) {
-    if ((uint32_t)tokens[i] >= e->config.vocab) return fail(e, TANSY_ERR_ARGUMENT);
-  }
-  memmove(e->tokens + e->position, tokens, n * sizeof *tokens);
-  e->eval = (struct tansy_eval){.is_active = true, .all_logits = all_logits != 0, .begin = e->position, .n_tokens = (uint32_t)n};
-  begin_batch(e, 0);
-  e->n_logits = 0;
-  return TANSY_OK;
-}
-
-void tansy_eval_cancel(struct tansy_engine *e) {
-  if (!e->eval.is_active) return;
-  e->eval.is_active = false;
-  e->n_logits = 0;
-}
-
-enum tansy_status tansy_eval_keep(struct tansy_engine *e, uint32_t n) {
-  struct tansy_eval *v = &e->eval;
-  uint32_t n_done = v->batch + (v->stage == e->config.n_layers ? v->n_batch : 0);
-  if (!v->is_active || n > n_done) return fail(e, TANSY_ERR_ARGUMENT);
-  v->is_active = false;
-  e->position = v->begin + n;
-  e->n_logits = 0;
-  return TANSY_OK;
-}
-
-/* 1 more to do, 0 done, negative: not ready */
-static int run_layer(struct tansy_engine *e) {
-  struct tansy_eval *v = &e->eval;
-  uint32_t position = v->begin + v->batch, layer = v->stage;
-  if (e->n_missing[0] || e->n_missing[1 + layer]) return -TANSY_ERR_NOT_READY;
-  if (layer == 0) {
-    tansy_rope_forward(&e->forward, &e->outer, position, v->n_batch);
-    tansy_embed_forward(&e->forward, &e->outer, e->tokens + position, position, v->n_batch, e->x);
-  }
-  tansy_layer_forward(&e->forward, layer, &e->layers[layer], &e->kv[layer], position, v->n_batch, e->x);
-  v->stage++;
-  return 1;
-}
-
-static int run_head(struct tansy_engine *e) {
-  struct tansy_eval *v = &e->eval;
-  bool is_last_batch = v->batch + v->n_batch == v->n_tokens;
-  if (!v->all_logits) v->head_row = is_last_batch ? v->n_batch - 1 : v->n_batch;
-  if (v->head_row < v->n_batch) {
-    if (e->n_missing[1 + e->config.n_layers]) return -TANSY_ERR_NOT_READY;
-    uint32_t left = v->n_batch - v->head_row, n = left < e->plan.n_logits ? left : e->plan.n_logits;
-    tansy_head_forward(&e->forward, &e->outer, e->x + (size_t)v->head_row * e->config.hidden, n, e->logits);
-    e->n_logits = n;
-    e->first_logits = v->begin + v->batch + v->head_row;
-    v->head_row += n;
-  }
-  if (v->head_row < v->n_batch) return 1;
-  if (!is_last_batch) {
-    begin_batch(e, v->batch + v->n_batch);
-    return 1;
-  }
-  e->position = v->begin + v->n_tokens;
-  v->is_active = false;
-  return 0;
-}
-
-int tansy_eval_step(struct tansy_engine *e) {
-  if (e->broken) return -(int)e->broken;
-  if (!e->eval.is_active) return -(int)fail(e, TANSY_ERR_ARGUMENT);
-  e->n_logits = 0;
-  bool is_head = e->eval.stage == e->config.n_layers;
-  int result = is_head ? run_head(e) : run_layer(e);
-  if (result < 0) fail(e, (enum tansy_status)-result);
-  return result;
-}
-
-uint32_t tansy_logits_n(const struct tansy_engine *e) { return e->n_logits; }
-uint32_t tansy_logits_first(const struct tansy_engine *e) { return e->first_logits; }
-const float *tansy_logits(const struct tansy_engine *e) { return e->logits; }
-
-enum tansy_status tansy_engine_rewind(struct tansy_engine *e, uint32_t position) {
-  if (position > e->position || e->eval.is_active) return fail(e, TANSY_ERR_ARGUMENT);
-  if (position < e->position) e->n_logits = 0;
-  e->position = position;
-  return TANSY_OK;
-}
-
 /* ---- threads ---- */
 
 void tansy_engine_work(struct tansy_engine *e, uint32_t thread) {
@@ -254,11 +134,11 @@ void tansy_engine_seed(struct tansy_engine *e, uint64_t seed) { tansy_rng_seed(&
 
 int32_t tansy_engine_sample(struct tansy_engine *e, const struct tansy_sampler *sampler) {
   const float *logits = last_logits(e);
-  if (!logits) return -(int32_t)fail(e, TANSY_ERR_NOT_READY);
+  if (!logits) return -(int32_t)tansy_engine_fail(e, TANSY_ERR_NOT_READY);
   /* while drafts are verified, the tokens seen so far end with the row's own */
   uint32_t n_history = e->first_logits + e->n_logits;
   int32_t picked = tansy_sampler_pick(sampler, logits, e->config.vocab, e->tokens, n_history, &e->rng, e->forward.temporary);
-  if (picked < 0) fail(e, (enum tansy_status)-picked);
+  if (picked < 0) tansy_engine_fail(e, (enum tansy_status)-picked);
   return picked;
 }
 

@@ -119,7 +119,7 @@ struct tansy_stats {
   double packed_nbytes;      /*  32 */
   double int8_nbytes;        /*  40 */
   double vectors_nbytes;     /*  48 */
-  double kv_nbytes;          /*  56 as it is now */
+  double kv_nbytes;          /*  56 the arena's end, as long as it is now */
   double scratch_nbytes;     /*  64 */
   double staging_nbytes;     /*  72 */
   double io_nbytes;          /*  80 */
@@ -180,7 +180,8 @@ enum tansy_status tansy_engine_create(const void *header, size_t header_nbytes, 
 /* Bytes the arena must have for n_tokens in the KV cache: the cache lies at the arena's end and grows by blocks of positions. Never
  * more than plan.arena_nbytes. */
 uint64_t tansy_engine_arena_nbytes(const struct tansy_engine *e, uint32_t n_tokens);
-/* The arena is this long now: the KV cache takes what there is. ARGUMENT: during an evaluation, or when it is shorter than before. */
+/* The arena is this long now. The KV cache takes what it needs; what it does not need yet lets a long prompt begin before all weights are
+ * there. ARGUMENT: during an evaluation, or when it is shorter than before. */
 enum tansy_status tansy_engine_grow(struct tansy_engine *e, size_t arena_nbytes);
 const struct tansy_detail *tansy_engine_detail(const struct tansy_engine *e);
 void tansy_engine_stats(const struct tansy_engine *e, struct tansy_stats *out);

@@ -24,13 +24,16 @@ enum {
 
 enum tansy_chunk_status { TANSY_CHUNK_LOADED = 0, TANSY_CHUNK_IN_FLIGHT = 1, TANSY_CHUNK_MISSING = 2 };
 
-/* an evaluation under way */
+/* An evaluation under way. Tokens go through the layers in groups, a group through a layer in batches (eval.c). */
 struct tansy_eval {
   bool is_active, all_logits;
-  uint32_t begin, n_tokens; /* positions [begin, begin + n_tokens) */
-  uint32_t batch, n_batch;  /* offset of the current batch, its tokens */
-  uint32_t stage;           /* next layer to run; n_layers: head */
-  uint32_t head_row;        /* next row of the batch the head has to do */
+  uint32_t begin, n_tokens;     /* positions [begin, begin + n_tokens) */
+  uint32_t max_group;           /* tokens there is room for in x */
+  float *x;                     /* [max_group, hidden] residual streams */
+  uint32_t group, n_group;      /* offset of the current group, its tokens */
+  uint32_t stage;               /* next layer to run; n_layers: head */
+  uint32_t batch;               /* offset of the next batch within the group */
+  uint32_t head_row;            /* next row of the group the head has to do */
 };
 
 struct tansy_engine {
@@ -53,7 +56,7 @@ struct tansy_engine {
   struct tansy_freq_table *tables;        /* of all matrices */
   uint8_t *io;                            /* [plan.io_nbytes] */
   int32_t *tokens;                        /* [context] */
-  float *x;                               /* [max_batch, hidden] the residual stream between steps */
+  float *x;                               /* [max_batch, hidden] residual streams between steps */
   float *logits;                          /* [n_logits, vocab] */
   uint8_t *scratch;                       /* of `forward` */
   uint8_t *stacks;                        /* [n_threads - 1, TANSY_STACK_NBYTES] of workers that bring none (wasm) */
@@ -62,7 +65,8 @@ struct tansy_engine {
   uint8_t *kv_memory;                     /* [n_layers] caches of kv_capacity positions; last, as it grows */
 
   uint64_t slot_nbytes, kv_at;            /* kv_at: offset in the arena */
-  uint32_t kv_capacity;                   /* positions there is room for now; plan.context in the end */
+  uint64_t arena_nbytes;                  /* now; plan.arena_nbytes in the end */
+  uint32_t kv_capacity;                   /* positions the KV cache is laid out for; what the arena has beyond it is free */
   uint64_t promotion_nbytes, temporary_nbytes; /* what promoting takes; what `forward` lends between steps */
   uint32_t slot_chunk[TANSY_MAX_STAGING]; /* chunk in the slot, or UINT32_MAX */
   struct tansy_outer_weights outer;
@@ -84,7 +88,12 @@ enum tansy_status tansy_engine_plan(struct tansy_engine *e, const void *header, 
  * byte counts of e->plan. */
 void tansy_engine_lay_out(struct tansy_engine *e, struct tansy_arena *arena);
 
-/* positions that the KV cache holds in an arena of this length; 0: too short */
-uint32_t tansy_engine_kv_capacity(const struct tansy_engine *e, uint64_t arena_nbytes);
+/* Lays the KV cache out for n_tokens. NO_MEMORY: the arena is too short, CONTEXT: and would always be. */
+enum tansy_status tansy_engine_make_room(struct tansy_engine *e, uint32_t n_tokens);
+
+static inline enum tansy_status tansy_engine_fail(struct tansy_engine *e, enum tansy_status status) {
+  if (status != TANSY_OK) tansy_detail_set(&e->detail, status, TANSY_NO_TENSOR, NULL);
+  return status;
+}
 
 #endif

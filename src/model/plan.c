@@ -103,22 +103,6 @@ void tansy_engine_lay_out(struct tansy_engine *e, struct tansy_arena *arena) {
   p->start_nbytes = (double)round_up((uint64_t)p->static_nbytes + tansy_engine_arena_nbytes(e, 0), TANSY_PAGE_NBYTES);
 }
 
-/* ---- the growing cache ---- */
-
-uint64_t tansy_engine_arena_nbytes(const struct tansy_engine *e, uint32_t n_tokens) {
-  uint64_t capacity = round_up(n_tokens ? n_tokens : 1, TANSY_KV_BLOCK);
-  if (capacity > e->plan.context) capacity = e->plan.context;
-  return e->kv_at + e->config.n_layers * tansy_layer_kv_nbytes(&e->config, (uint32_t)capacity, kv_form(e));
-}
-
-uint32_t tansy_engine_kv_capacity(const struct tansy_engine *e, uint64_t arena_nbytes) {
-  uint32_t capacity = 0; /* in whole blocks, or the context */
-  while (capacity < e->plan.context && tansy_engine_arena_nbytes(e, capacity + 1) <= arena_nbytes) {
-    capacity = min_u32(capacity + TANSY_KV_BLOCK, e->plan.context);
-  }
-  return capacity;
-}
-
 static uint64_t measure(struct tansy_engine *e) {
   struct tansy_arena count = {0};
   tansy_engine_lay_out(e, &count);

@@ -12,7 +12,7 @@ uint32_t tansy_session_n(const struct tansy_engine *e) { return 2 + e->config.n_
  * the 8 bytes of the sampler's state */
 void *tansy_session_piece(struct tansy_engine *e, uint32_t i, uint32_t n_tokens, size_t *nbytes) {
   *nbytes = 0;
-  if (e->eval.is_active || i >= tansy_session_n(e) || n_tokens > e->kv_capacity) return NULL;
+  if (e->eval.is_active || i >= tansy_session_n(e) || tansy_engine_make_room(e, n_tokens) != TANSY_OK) return NULL;
   if (i == 0) {
     *nbytes = (size_t)n_tokens * sizeof *e->tokens;
     return e->tokens;
@@ -52,8 +52,7 @@ static bool is_sound(struct tansy_engine *e, uint32_t piece, uint32_t n_tokens) 
 
 enum tansy_status tansy_session_restore(struct tansy_engine *e, uint32_t n_tokens) {
   if (e->eval.is_active) return TANSY_ERR_ARGUMENT;
-  if (n_tokens > e->plan.context) return TANSY_ERR_CONTEXT;
-  if (n_tokens > e->kv_capacity) return TANSY_ERR_NO_MEMORY;
+  TANSY_TRY(tansy_engine_make_room(e, n_tokens));
   for (uint32_t i = 0; i < n_tokens; i++) {
     if ((uint32_t)e->tokens[i] >= e->config.vocab) return TANSY_ERR_CORRUPT;
   }

@@ -1,5 +1,6 @@
 set(TANSY_MODEL_SOURCES
   src/model/config.c
+  src/model/eval.c
   src/model/forward.c
   src/model/kvcache.c
   src/model/loader.c

@@ -61,7 +61,7 @@ for (const [args, words, status = 2] of /** @type {[string[], RegExp, number?][]
   [['run', '-m', model, '-p', '--temp', '0'], /-p needs a value/],
   [['run', '-m', model, '-p', 'a', '--memory', 'lots'], /--memory must be a number of bytes or a string such as "64MB"/],
   [['run', '-m', model, '--ids', '1,b'], /--ids must be token ids such as 1,2,3/],
-  [['run', '-m', model, '-p', 'a', '--kv', 'f64'], /--kv must be one of int8, f32/],
+  [['run', '-m', model, '-p', 'a', '--kv', 'f64'], /--kv must be one of int8, f16, f32/],
   [['run', '-m', model, '-p', 'a', '--json=1'], /--json takes no value/],
   [['run', '-m', model, '-p', 'a', 'extra'], /unexpected argument "extra"/],
   [['run', '-m', nothing, '-p', 'a'], /There is no file .*nothing\.tansy.*\[TANSY_NOT_FOUND\]/, 1],

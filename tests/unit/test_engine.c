@@ -361,8 +361,8 @@ static void test_growing_cache(void) {
       while (tansy_engine_arena_nbytes(grown.e, position + n) > now) {
         CHECK_EQ(tansy_eval_begin(grown.e, ids, n, 1), TANSY_ERR_NO_MEMORY);
         CHECK_NEAR(tansy_engine_detail(grown.e)->needed_nbytes, tansy_engine_arena_nbytes(grown.e, position + n), 0);
-        next = (size_t)tansy_engine_arena_nbytes(grown.e, grown.e->kv_capacity + 1);
-        CHECK_EQ(tansy_engine_grow(grown.e, next - 1), TANSY_OK); /* not enough for a block more */
+        next = (size_t)tansy_engine_arena_nbytes(grown.e, position + n);
+        CHECK_EQ(tansy_engine_grow(grown.e, next - 1), TANSY_OK); /* not enough for the last block */
         CHECK_EQ(tansy_eval_begin(grown.e, ids, n, 1), TANSY_ERR_NO_MEMORY);
         for (size_t i = now; i < next; i++) {
           if (((uint8_t *)grown.arena)[i] != 0xA5) CHECK_EQ(i, 0);
@@ -388,6 +388,58 @@ static void test_growing_cache(void) {
     CHECK_NEAR(a.kv_nbytes, b.kv_nbytes, 0);
     free(whole.arena);
     free(grown.arena);
+  }
+  tiny_free(&m);
+}
+
+/* A prompt of several batches while chunks come one by one: when the last one is there, every batch has only the last layer and the
+ * head left; with less room than that, what did not fit comes after. The same logits in any case. */
+static void test_early_prompts(void) {
+  enum { VOCAB = 96, N = 150, BATCH = 8, N_LAYERS = 5 };
+  struct tiny_options o = tiny_options();
+  o.config.n_layers = N_LAYERS;
+  o.config.context = 400;
+  struct tiny_model m = tiny_make(&o);
+  struct test_rng rng = {12};
+  int32_t ids[N];
+  for (int i = 0; i < N; i++) ids[i] = (int32_t)test_rand_below(&rng, VOCAB);
+  const struct tansy_options options = {.max_batch = BATCH};
+  struct run r = start(&m, options);
+  load(&m, r.e, 0);
+  static float expected[VOCAB];
+  CHECK_EQ(tansy_eval_begin(r.e, ids, N, 0), TANSY_OK);
+  uint32_t n_all = 1;
+  while (tansy_eval_step(r.e) == 1) n_all++;
+  memcpy(expected, tansy_logits(r.e), sizeof expected);
+  free(r.arena);
+  size_t row_nbytes = o.config.hidden * sizeof(float);
+  for (uint32_t n_rows = 0; n_rows <= N; n_rows += n_rows < 24 ? 4 : 42) { /* … 24, 66, 108, 150 */
+    r = start(&m, options);
+    size_t needed = (size_t)tansy_engine_arena_nbytes(r.e, N);
+    memset(r.arena, 0xA5, r.arena_nbytes);
+    CHECK_EQ(tansy_engine_create(m.file.bytes, m.header_nbytes, &options, r.arena, needed + n_rows * row_nbytes, &r.e), TANSY_OK);
+    uint32_t n_before = 0, n_after = 0, n_chunks = tansy_engine_n_chunks(r.e);
+    CHECK_EQ(tansy_eval_begin(r.e, ids, N, 0), TANSY_OK);
+    for (uint32_t i = 0; i + 1 < n_chunks; i++) {
+      CHECK_EQ(load_chunk(&m, r.e, i), TANSY_OK);
+      int result;
+      while ((result = tansy_eval_step(r.e)) == 1) n_before++;
+      CHECK_EQ(result, -TANSY_ERR_NOT_READY);
+    }
+    for (size_t i = needed + n_rows * row_nbytes; i < r.arena_nbytes; i++) {
+      if (((uint8_t *)r.arena)[i] != 0xA5) CHECK_EQ(i, 0);
+    }
+    CHECK_EQ(load_chunk(&m, r.e, n_chunks - 1), TANSY_OK);
+    int result;
+    while ((result = tansy_eval_step(r.e)) == 1) n_after++;
+    CHECK_EQ(result, 0);
+    CHECK_MEM(tansy_logits(r.e), expected, sizeof expected);
+    CHECK_EQ(tansy_engine_position(r.e), N);
+    uint32_t n_batches = (N + BATCH - 1) / BATCH, n_first = n_rows == N ? n_batches : n_rows / BATCH < 2 ? 1 : n_rows / BATCH;
+    CHECK(n_before >= (N_LAYERS - 1) * n_first);
+    CHECK(n_after <= n_first + (N_LAYERS + 1) * (n_batches - n_first));
+    CHECK(n_before + n_after + 1 <= n_all);
+    free(r.arena);
   }
   tiny_free(&m);
 }
@@ -568,6 +620,7 @@ int main(void) {
   RUN(test_keep);
   RUN(test_sessions);
   RUN(test_growing_cache);
+  RUN(test_early_prompts);
   RUN(test_probe);
   RUN(test_refusals);
   RUN(test_chunks);
