@@ -146,8 +146,10 @@ static enum tansy_status parse_header(struct tansy_safetensors *st, const char *
                                       size_t what_capacity) {
   struct tansy_json json;
   size_t error_at;
-  enum tansy_status status;
-  if (tansy_json_parse(text, nbytes, &json, &error_at) != TANSY_OK || tansy_json_kind_of(&json, 0) != TANSY_JSON_OBJECT) {
+  enum tansy_status status = tansy_json_parse(text, nbytes, &json, &error_at);
+  if (status == TANSY_ERR_NO_MEMORY) {
+    snprintf(what, what_capacity, "out of memory");
+  } else if (status != TANSY_OK || tansy_json_kind_of(&json, 0) != TANSY_JSON_OBJECT) {
     snprintf(what, what_capacity, "its header is not a JSON object");
     status = TANSY_ERR_NOT_CHECKPOINT;
   } else {

@@ -11,23 +11,25 @@
 #include "pack/numeric.h"
 #include "pack/quantize.h"
 
-/* Shannon entropy of n integers in one table, bits each; -1 when memory is short */
-static double entropy_of(const int32_t *z, size_t n) {
+/* Shannon entropy of n integers in one table, bits each; -1: they spread too wide to be counted */
+static enum tansy_status entropy_of(const int32_t *z, size_t n, double *out, struct tansy_failure *failure) {
   int32_t low = z[0], high = z[0];
   for (size_t i = 1; i < n; i++) {
     if (z[i] < low) low = z[i];
     if (z[i] > high) high = z[i];
   }
   size_t range = (size_t)((int64_t)high - low) + 1;
-  if (range > (size_t)1 << 26) return -1;
+  *out = -1;
+  if (range > (size_t)1 << 26) return TANSY_OK;
   uint64_t *count = calloc(range, sizeof *count);
-  if (!count) return -1;
+  if (!count) return tansy_fail_memory(failure);
   for (size_t i = 0; i < n; i++) count[z[i] - low]++;
   double bits = 0;
   for (size_t i = 0; i < range; i++)
     if (count[i]) bits -= (double)count[i] * tansy_log_f64((double)count[i] / (double)n);
   free(count);
-  return bits / (double)n / 0.6931471805599453;
+  *out = bits / (double)n / 0.6931471805599453;
+  return TANSY_OK;
 }
 
 struct coded_figures {
@@ -39,18 +41,21 @@ static enum tansy_status read_figures(const struct tansy_model_file *file, const
                                       FILE *dump, struct coded_figures *out, struct tansy_failure *failure) {
   size_t n = (size_t)r->n_rows * r->n_cols, prefix = tansy_record_prefix_nbytes(r);
   uint8_t *bytes = calloc(1, (size_t)r->nbytes + TANSY_STREAM_SLACK);
-  int32_t *z = malloc(n * sizeof *z);
+  int32_t *z = NULL;
   struct tansy_freq_table *tables = aligned_alloc(16, r->shape.n_tables * sizeof *tables);
   struct tansy_coded coded;
-  enum tansy_status status = bytes && z && tables ? TANSY_OK : tansy_fail_memory(failure);
+  enum tansy_status status = bytes && tables ? TANSY_OK : tansy_fail_memory(failure);
   if (status == TANSY_OK) status = tansy_model_file_read(file, index->payload_offset + r->offset, bytes, r->nbytes, failure);
   if (status == TANSY_OK) {
     status = tansy_coded_parse(bytes + prefix, bytes + prefix + r->shape.head_nbytes, tansy_record_tiles_nbytes(r), &r->shape, tables, &coded);
+    /* only now is it known that the shape is one that these bytes can have */
+    if (status == TANSY_OK && !(z = malloc(n * sizeof *z))) status = TANSY_ERR_NO_MEMORY;
     if (status == TANSY_OK) status = tansy_coded_read_rows(&coded, 0, r->n_rows, z);
-    if (status != TANSY_OK) tansy_fail(failure, status, "%s: the codes of role %u, layer %u are damaged", file->path, r->role, r->layer);
+    if (status == TANSY_ERR_NO_MEMORY) tansy_fail_memory(failure);
+    else if (status != TANSY_OK) tansy_fail(failure, status, "%s: the codes of role %u, layer %u are damaged", file->path, r->role, r->layer);
   }
+  if (status == TANSY_OK) status = entropy_of(z, n, &out->entropy, failure);
   if (status == TANSY_OK) {
-    out->entropy = entropy_of(z, n);
     size_t zeros = 0;
     for (size_t i = 0; i < n; i++) zeros += z[i] == 0;
     out->n_zero = (double)zeros / (double)n;

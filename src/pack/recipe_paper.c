@@ -225,7 +225,9 @@ static enum tansy_status add_site(struct paper *p, uint32_t layer, enum tansy_si
   const struct tansy_config *c = &p->job->checkpoint->config;
   uint32_t n = tansy_site_n_cols(c, site);
   float *largest = *site_vector(p, p->largest, layer, site), *effective = *site_vector(p, p->effective, layer, site);
-  float *wanted = largest && p->options->alpha != 0 ? malloc(n * sizeof *wanted) : NULL;
+  bool scaled = largest && p->options->alpha != 0;
+  float *wanted = scaled ? malloc(n * sizeof *wanted) : NULL;
+  if (scaled && !wanted) return tansy_fail_memory(failure);
   if (wanted) wanted_scales(largest, n, p->options->alpha, wanted);
   enum tansy_status status = site == TANSY_SITE_HEAD && c->tied
                                  ? tansy_job_add_scale(p->job, TANSY_ROLE_EMBED_SCALE, 0, n, wanted, effective, failure)

@@ -1,4 +1,4 @@
-/* alloc_fault.c: malloc, calloc and realloc of this program's own code, one of which fails when asked to. See alloc_fault.h. */
+/* alloc_fault.c: malloc, calloc, realloc and aligned_alloc of this program's own code, one of which fails when asked to. See alloc_fault.h. */
 #include "alloc_fault.h"
 
 #include <stdatomic.h>
@@ -11,9 +11,11 @@ static atomic_bool happened;
 void *__real_malloc(size_t nbytes);
 void *__real_calloc(size_t n, size_t nbytes);
 void *__real_realloc(void *old, size_t nbytes);
+void *__real_aligned_alloc(size_t alignment, size_t nbytes);
 void *__wrap_malloc(size_t nbytes);
 void *__wrap_calloc(size_t n, size_t nbytes);
 void *__wrap_realloc(void *old, size_t nbytes);
+void *__wrap_aligned_alloc(size_t alignment, size_t nbytes);
 
 void alloc_fault_arm(uint32_t nth) {
   happened = false;
@@ -34,3 +36,4 @@ static bool fails(void) {
 void *__wrap_malloc(size_t nbytes) { return fails() ? NULL : __real_malloc(nbytes); }
 void *__wrap_calloc(size_t n, size_t nbytes) { return fails() ? NULL : __real_calloc(n, nbytes); }
 void *__wrap_realloc(void *old, size_t nbytes) { return fails() ? NULL : __real_realloc(old, nbytes); }
+void *__wrap_aligned_alloc(size_t alignment, size_t nbytes) { return fails() ? NULL : __real_aligned_alloc(alignment, nbytes); }
