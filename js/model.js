@@ -197,7 +197,7 @@ export class Model {
     }
   }
 
-  /** @returns {ModelStats} */
+  /** Heap bytes by kind, tokens a second. @returns {ModelStats} */
   stats() {
     return readStats(this.#residence.engine, this.nParameters, this.#timing);
   }
@@ -242,6 +242,7 @@ export class Model {
   }
 
   /**
+   * @internal
    * Measures the speed of this memory and, when what the planner does not count makes it slower than asked for, takes a larger one.
    * @param {number} minTokensPerSecond
    * @param {import('./home.js').Watch} watch

@@ -149,21 +149,20 @@ function checkOne(name, rule, value) {
  */
 
 /**
- * @typedef {SamplerOptions & {
- *   maxTokens?: number,
- *   stop?: string | readonly string[],
- *   logitBias?: Readonly<Record<string, number>>,
- *   logprobs?: number,
- *   responseFormat?: import('./schema/response_format.js').ResponseFormat,
- *   ignoreEos?: boolean,
- *   addBos?: boolean,
- *   speculate?: boolean,
- *   signal?: AbortSignal,
- *   onToken?: (id: number) => void,
- * }} GenerateOptions maxTokens: until the model ends or the context is full when left out. addBos: as the model says. logprobs: how many
- *   of the likeliest tokens to tell with each generated one. responseFormat: the form the text must have, such as JSON of a schema.
- *   speculate: verify guesses in batches, which changes no token; left out: where it has been faster so far.
+ * @typedef {object} TextOptions
+ * @property {number} [maxTokens] most tokens to generate; until the model ends or the context is full when left out
+ * @property {string | readonly string[]} [stop] end before one of these texts
+ * @property {Readonly<Record<string, number>>} [logitBias] by token id: added to its logit, -100 to 100
+ * @property {number} [logprobs] how many of the likeliest tokens to tell with each generated one, 0 to 20
+ * @property {import('./schema/response_format.js').ResponseFormat} [responseFormat] the form the text must have, such as JSON of a schema
+ * @property {boolean} [ignoreEos] go on past the end of the text; false
+ * @property {boolean} [addBos] begin with the token that begins texts; as the model says
+ * @property {boolean} [speculate] verify guesses in batches, which changes no token; where it has been faster so far when left out
+ * @property {AbortSignal} [signal] stops the work within a layer
+ * @property {(id: number) => void} [onToken] called with each token
  */
+
+/** @typedef {SamplerOptions & TextOptions} GenerateOptions */
 
 /**
  * @typedef {Required<Omit<SamplerOptions, 'seed'>> & {seed?: number, maxTokens?: number, stop: string[], ignoreEos: boolean, addBos?: boolean,
@@ -175,7 +174,7 @@ function checkOne(name, rule, value) {
  * @typedef {object} LoadOptions
  * @property {number | string} [memoryBudget] bytes of the whole wasm memory, or "64MB"; no limit when left out
  * @property {number} [contextSize] tokens; as much as the model and the budget allow when left out
- * @property {number} [threads]
+ * @property {number} [threads] as many as help when left out; in a page more than one needs cross-origin isolation
  * @property {'int8' | 'f16' | 'f32'} [kv] form of the KV cache: 8 bits a value, 16, or 32
  * @property {'auto' | 'ans' | 'packed' | 'int8'} [residency] form of the weights in the heap; auto: by the budget
  * @property {number} [batchSize] tokens of the prompt run together
@@ -183,8 +182,8 @@ function checkOne(name, rule, value) {
  * @property {boolean} [early] resolve as soon as a prompt can begin: its first layers run while later ones arrive
  * @property {'simd128' | 'relaxed'} [variant] module to use; probed when left out
  * @property {string | URL | BufferSource | WebAssembly.Module} [wasmUrl] where the module is, or the module itself
- * @property {AbortSignal} [signal]
- * @property {(progress: import('./loader.js').Progress) => void} [onProgress]
+ * @property {AbortSignal} [signal] stops the download and the loading
+ * @property {(progress: import('./loader.js').Progress) => void} [onProgress] called as bytes arrive
  * @property {import('./http_source.js').RetryOptions} [retry] for URLs
  */
 

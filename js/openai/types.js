@@ -1,7 +1,9 @@
 /**
  * types.js: the shapes of OpenAI's chat and text completions, as far as tansy fills them. They are written so that values can be
  * assigned to the types of the `openai` package; a test compiles that.
- *
+ */
+
+/**
  * @typedef {import('../schema/response_format.js').ResponseFormat} ResponseFormat
  *
  * @typedef {object} ContentPart
