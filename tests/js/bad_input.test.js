@@ -72,7 +72,7 @@ for (const [what, call, code, words] of /** @type {[string, () => unknown, strin
   ['half a token', opened({ contextSize: 1.5 }), 'TANSY_OPTION', /integer from 0 to 16777216; got 1\.5/],
   ['a number in quotes', opened({ contextSize: '8' }), 'TANSY_OPTION', /got "8"/],
   ['threads below zero', opened({ threads: -1 }), 'TANSY_OPTION', /from 0 to 64/],
-  ['a KV cache of another form', opened({ kv: 'f16' }), 'TANSY_OPTION', /kv must be one of int8, f32; got "f16"/],
+  ['a KV cache of another form', opened({ kv: 'f64' }), 'TANSY_OPTION', /kv must be one of int8, f16, f32; got "f64"/],
   ['weights of another form', opened({ residency: Symbol('ans') }), 'TANSY_OPTION', /one of auto, ans, packed, int8/],
   ['no batch', opened({ batchSize: 0 }), 'TANSY_OPTION', /batchSize must be an integer from 1 to 256/],
   ['a yes that is none', opened({ early: 'yes' }), 'TANSY_OPTION', /early must be true or false; got "yes"/],
