@@ -49,8 +49,8 @@ static void ans_read_steps(struct ans_reader *r, const struct tansy_coded *c, ui
 }
 
 /* Four rows are decoded into `scratch`, which stays in the first-level cache, and multiplied by every token. */
-void ANS_NAME(tansy_matmul_ans_)(const struct tansy_matrix *w, const struct tansy_act *act, uint32_t tile_begin, uint32_t tile_end,
-                                 int32_t *acc, size_t acc_stride, void *scratch) {
+static void multiply_ans(const struct tansy_matrix *w, const struct tansy_act *act, uint32_t tile_begin, uint32_t tile_end, int32_t *acc,
+                         size_t acc_stride, void *scratch, tansy_dot_group_fn *dot_group) {
   const struct tansy_coded *c = &w->coded;
   const uint32_t n_steps = tansy_coded_n_steps(c), raw_bits = c->shape.raw_bits;
   const size_t raw_nbytes = tansy_group_raw_nbytes(raw_bits, n_steps);
@@ -62,8 +62,13 @@ void ANS_NAME(tansy_matmul_ans_)(const struct tansy_matrix *w, const struct tans
     for (uint32_t g = 0; g < tile.n_groups; g++) {
       const uint32_t row = tile.row_begin + TANSY_GROUP_N_ROWS * g, left = c->shape.n_rows - row;
       ans_read_steps(&r, c, row / TANSY_GROUP_N_ROWS, tile.raw + g * raw_nbytes, 0, n_steps, scratch);
-      ANS_NAME(tansy_dot_group_)(scratch, raw_bits, act, left < TANSY_GROUP_N_ROWS ? left : TANSY_GROUP_N_ROWS, acc + row, acc_stride);
+      dot_group(scratch, raw_bits, act, left < TANSY_GROUP_N_ROWS ? left : TANSY_GROUP_N_ROWS, acc + row, acc_stride);
     }
     tansy_escapes_dot(c, t, act, acc, acc_stride);
   }
+}
+
+void ANS_NAME(tansy_matmul_ans_)(const struct tansy_matrix *w, const struct tansy_act *act, uint32_t tile_begin, uint32_t tile_end,
+                                 int32_t *acc, size_t acc_stride, void *scratch) {
+  multiply_ans(w, act, tile_begin, tile_end, acc, acc_stride, scratch, ANS_NAME(tansy_dot_group_));
 }

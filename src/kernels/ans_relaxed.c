@@ -7,3 +7,8 @@
 #define SUFFIX relaxed
 
 #include "kernels/ans_body.h"
+
+void tansy_matmul_ans_relaxed32(const struct tansy_matrix *w, const struct tansy_act *act, uint32_t tile_begin, uint32_t tile_end,
+                                int32_t *acc, size_t acc_stride, void *scratch) {
+  multiply_ans(w, act, tile_begin, tile_end, acc, acc_stride, scratch, tansy_dot_group_relaxed32);
+}

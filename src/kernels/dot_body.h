@@ -1,8 +1,10 @@
-/* dot_body.h: products with PACKED and INT8 weights in vectors, included by resident_{simd128,relaxed}.c after they defined
+/* dot_body.h: products with PACKED and INT8 weights in vectors, included by resident_{simd128,relaxed,relaxed32}.c after they defined
  *   SUFFIX
  *   act_v, load_act(q)          16 activations, prepared
  *   dot16(u, x)                 16 weights (u < 128) times 16 activations -> 8 sums of 2, 16 bits each
  *   dot32(u, x, sum)            the same as 4 sums of 4, added to sum
+ *
+ *   N_STEPS_IN_16_BITS(raw_bits)   steps summed in 16 bits before they are added to the sums; 1: each goes to dot32
  *
  * A row's sum runs in 4 lanes of 32 bits. With small weights several steps fit 16 bits first: one product pair is at most
  * 2 * (2^(4+r) - 1) * 127, so 8, 4, 2, 1 of them stay below 2^15 for r = 0..3; 4 is as
@@ -11,6 +13,8 @@
 #include "kernels/packed_simd.h"
 
 #include "kernels/resident_body.h"
+
+enum { ACT_N_STEPS = TANSY_ACT_BLOCK / TANSY_LANES };
 
 TANSY_INLINE void load4(const uint8_t *block, uint32_t raw_bits, int is_packed, v128_t u[4]) {
   if (is_packed) {
@@ -23,7 +27,7 @@ TANSY_INLINE void load4(const uint8_t *block, uint32_t raw_bits, int is_packed, 
 /* n_steps steps of 4 rows by n_tokens, added to sums [4 * n_tokens]; everything but n_steps is a constant */
 TANSY_INLINE void dot_steps(const uint8_t *w, const int8_t *const *q, uint32_t n_steps, uint32_t raw_bits, int is_packed, uint32_t n_tokens,
                             v128_t *sums) {
-  const uint32_t block_nbytes = is_packed ? 32 + 8 * raw_bits : 64, a_run = raw_bits ? 8u >> raw_bits : 4;
+  const uint32_t block_nbytes = is_packed ? 32 + 8 * raw_bits : 64, a_run = N_STEPS_IN_16_BITS(raw_bits);
   const int8_t *q0 = q[0], *q1 = q[n_tokens - 1];
   uint32_t s = 0;
   if (a_run > 1) {
@@ -83,39 +87,54 @@ TANSY_INLINE void store_rows(v128_t rows, uint32_t n_rows, int32_t *acc) {
   for (uint32_t k = 0; k < n_rows; k++) acc[k] = lanes[k];
 }
 
-/* tokens t .. t + n_tokens - 1; constants as in dot_steps */
-TANSY_INLINE void dot_tokens(const uint8_t *w, uint32_t raw_bits, int is_packed, const struct tansy_act *act, uint32_t t, uint32_t n_tokens,
-                             uint32_t n_rows, int32_t *acc, size_t acc_stride) {
+/* blocks from `begin` on, up to n_blocks, in which the shifts of both tokens stay what they are */
+TANSY_INLINE uint32_t run_end(const uint8_t *shift0, const uint8_t *shift1, uint32_t begin, uint32_t n_blocks) {
+  uint32_t b = begin + 1;
+  while (b < n_blocks && shift0[b] == shift0[begin] && shift1[b] == shift1[begin]) b++;
+  return b;
+}
+
+/* what the bias added to every row; modulo 2^32 */
+TANSY_INLINE v128_t excess(uint32_t raw_bits, const struct tansy_act *act, uint32_t t) {
+  return wasm_i32x4_splat((int32_t)((8u << raw_bits) * (uint32_t)act->sum[t]));
+}
+
+/* n groups, a stream apart from each other, by tokens t .. t + n_tokens - 1; everything but w, stream_nbytes, n and t is a
+ * constant; n is 1 where n_tokens is 2. totals [n * n_tokens]: four rows each.
+ *
+ * Of every run the lanes are added up before the shift: four rows in one vector are cheaper to shift and to keep than four
+ * vectors. Several groups take turns, a run each: weights that come from memory come about twice as fast when several pages are
+ * read at a time, each followed by a prefetcher of its own. */
+TANSY_INLINE void dot_tokens(const uint8_t *w, size_t stream_nbytes, uint32_t n, uint32_t raw_bits, int is_packed, const struct tansy_act *act,
+                             uint32_t t, uint32_t n_tokens, v128_t *totals) {
   const uint32_t n_steps = act->n_cols_padded / TANSY_LANES, block_nbytes = is_packed ? 32 + 8 * raw_bits : 64;
   const uint8_t *shift0 = act->shift + (size_t)t * act->n_blocks, *shift1 = shift0 + (n_tokens - 1) * (size_t)act->n_blocks;
   const int8_t *q0 = act->q + (size_t)t * act->n_cols_padded, *q1 = q0 + (n_tokens - 1) * (size_t)act->n_cols_padded;
-  v128_t totals[8], sums[8];
-  for (uint32_t k = 0; k < 4 * n_tokens; k++) totals[k] = wasm_i32x4_splat(0);
-  for (uint32_t b = 0; b < act->n_blocks;) {
-    const uint32_t begin = b++;
-    while (b < act->n_blocks && shift0[b] == shift0[begin] && (n_tokens == 1 || shift1[b] == shift1[begin])) b++;
-    const uint32_t first = begin * (TANSY_ACT_BLOCK / TANSY_LANES), end = b * (TANSY_ACT_BLOCK / TANSY_LANES);
+  for (uint32_t i = 0; i < n * n_tokens; i++) totals[i] = wasm_i32x4_splat(0);
+  for (uint32_t begin = 0, b; begin < act->n_blocks; begin = b) {
+    b = run_end(shift0, shift1, begin, act->n_blocks);
+    const uint32_t first = begin * ACT_N_STEPS, end = b * ACT_N_STEPS < n_steps ? b * ACT_N_STEPS : n_steps;
     const int8_t *q[2] = {q0 + (size_t)first * TANSY_LANES, q1 + (size_t)first * TANSY_LANES};
-    for (uint32_t k = 0; k < 4 * n_tokens; k++) sums[k] = wasm_i32x4_splat(0);
-    dot_steps(w + (size_t)first * block_nbytes, q, (end < n_steps ? end : n_steps) - first, raw_bits, is_packed, n_tokens, sums);
-    for (uint32_t k = 0; k < 4; k++) totals[k] = wasm_i32x4_add(totals[k], wasm_i32x4_shl(sums[k], shift0[begin]));
-    if (n_tokens == 2)
-      for (uint32_t k = 4; k < 8; k++) totals[k] = wasm_i32x4_add(totals[k], wasm_i32x4_shl(sums[k], shift1[begin]));
+    const uint8_t *at = w + (size_t)first * block_nbytes;
+    for (uint32_t i = 0; i < n; i++, at += stream_nbytes) {
+      v128_t sums[8];
+      for (uint32_t k = 0; k < 4 * n_tokens; k++) sums[k] = wasm_i32x4_splat(0);
+      dot_steps(at, q, end - first, raw_bits, is_packed, n_tokens, sums);
+      totals[i] = wasm_i32x4_add(totals[i], wasm_i32x4_shl(sum_lanes(sums), shift0[begin]));
+      if (n_tokens == 2) totals[1] = wasm_i32x4_add(totals[1], wasm_i32x4_shl(sum_lanes(sums + 4), shift1[begin]));
+    }
   }
-  const int32_t bias = 8 << raw_bits;
-  for (uint32_t i = 0; i < n_tokens; i++) {
-    /* modulo 2^32 */
-    const v128_t excess = wasm_i32x4_splat((int32_t)((uint32_t)bias * (uint32_t)act->sum[t + i]));
-    store_rows(wasm_i32x4_sub(sum_lanes(totals + 4 * i), excess), n_rows, acc + (t + i) * acc_stride);
-  }
+  for (uint32_t i = 0; i < n; i++) totals[i] = wasm_i32x4_sub(totals[i], excess(raw_bits, act, t));
+  if (n_tokens == 2) totals[1] = wasm_i32x4_sub(totals[1], excess(raw_bits, act, t + 1));
 }
 
-/* one function a (raw_bits, form, tokens): the compiler keeps the sums of each in registers */
-typedef void dot_fn(const uint8_t *w, const struct tansy_act *act, uint32_t t, uint32_t n_rows, int32_t *acc, size_t acc_stride);
-#define DOT_FN(r, p, n)                                                                                                                    \
-  static __attribute__((noinline)) void dot_r##r##_p##p##_n##n(const uint8_t *w, const struct tansy_act *act, uint32_t t, uint32_t n_rows, \
-                                                               int32_t *acc, size_t acc_stride) {                                         \
-    dot_tokens(w, r, p, act, t, n, n_rows, acc, acc_stride);                                                                               \
+/* One function a (raw_bits, form, tokens): the compiler keeps the sums of each in registers. For one token: n groups; for two: n
+ * is 1. */
+typedef void dot_fn(const uint8_t *w, size_t stream_nbytes, uint32_t n, const struct tansy_act *act, uint32_t t, v128_t *totals);
+#define DOT_FN(r, p, n_tokens)                                                                                                         \
+  static __attribute__((noinline)) void dot_r##r##_p##p##_n##n_tokens(const uint8_t *w, size_t stream_nbytes, uint32_t n,              \
+                                                                      const struct tansy_act *act, uint32_t t, v128_t *totals) {       \
+    dot_tokens(w, stream_nbytes, n_tokens == 1 ? n : 1, r, p, act, t, n_tokens, totals);                                               \
   }
 #define DOT_FNS(r) DOT_FN(r, 0, 1) DOT_FN(r, 0, 2) DOT_FN(r, 1, 1) DOT_FN(r, 1, 2)
 DOT_FNS(0) DOT_FNS(1) DOT_FNS(2) DOT_FNS(3)
@@ -127,12 +146,42 @@ static inline dot_fn *dot_of(uint32_t raw_bits, int is_packed, uint32_t n_tokens
   return table[raw_bits][is_packed][n_tokens - 1];
 }
 
+/* a group by every token */
 static inline void dot_all(const uint8_t *w, uint32_t raw_bits, int is_packed, const struct tansy_act *act, uint32_t n_rows, int32_t *acc,
                            size_t acc_stride) {
-  uint32_t t = 0;
+  v128_t totals[2];
   dot_fn *two = dot_of(raw_bits, is_packed, 2);
-  for (; t + 2 <= act->n_tokens; t += 2) two(w, act, t, n_rows, acc, acc_stride);
-  if (t < act->n_tokens) dot_of(raw_bits, is_packed, 1)(w, act, t, n_rows, acc, acc_stride);
+  uint32_t t = 0;
+  for (; t + 2 <= act->n_tokens; t += 2) {
+    two(w, 0, 1, act, t, totals);
+    store_rows(totals[0], n_rows, acc + t * acc_stride);
+    store_rows(totals[1], n_rows, acc + (t + 1) * acc_stride);
+  }
+  if (t == act->n_tokens) return;
+  dot_of(raw_bits, is_packed, 1)(w, 0, 1, act, t, totals);
+  store_rows(totals[0], n_rows, acc + t * acc_stride);
+}
+
+/* the groups of tiles by one token; raw_bits < 4 */
+static void multiply_token(const struct tansy_matrix *w, int is_packed, const struct tansy_act *act, uint32_t tile_begin, uint32_t tile_end,
+                           int32_t *acc) {
+  /* prefetchers follow pages, and run into the next one: streams nearer than two pages would be one to them */
+  enum { MAX_STREAMS = 8, MIN_STREAM_NBYTES = 8192 };
+  const uint32_t raw_bits = w->coded.shape.raw_bits, n_steps = act->n_cols_padded / TANSY_LANES;
+  const size_t group_nbytes = (size_t)n_steps * (is_packed ? tansy_packed_block_nbytes(raw_bits) : TANSY_INT8_BLOCK_NBYTES);
+  const struct group_range r = groups_of_tiles(w, tile_begin, tile_end);
+  const size_t fitting = (r.end - r.begin) * group_nbytes / MIN_STREAM_NBYTES;
+  const uint32_t n_streams = fitting < 1 ? 1 : fitting > MAX_STREAMS ? MAX_STREAMS : (uint32_t)fitting;
+  dot_fn *dot = dot_of(raw_bits, is_packed, 1);
+  for (uint32_t begin = r.begin; begin < r.end;) {
+    const uint32_t left = r.end - begin, n = left < n_streams ? left : n_streams, a_stream = left / n;
+    for (uint32_t g = begin; g < begin + a_stream; g++) {
+      v128_t totals[MAX_STREAMS];
+      dot(w->resident + g * group_nbytes, a_stream * group_nbytes, n, act, 0, totals);
+      for (uint32_t i = 0; i < n; i++) store_rows(totals[i], rows_of_group(w, g + i * a_stream), acc + 4 * ((size_t)g + i * a_stream));
+    }
+    begin += n * a_stream;
+  }
 }
 
 void PASTE(tansy_dot_group_, SUFFIX)(const uint8_t *w, uint32_t raw_bits, const struct tansy_act *act, uint32_t n_rows, int32_t *acc,
@@ -141,6 +190,21 @@ void PASTE(tansy_dot_group_, SUFFIX)(const uint8_t *w, uint32_t raw_bits, const 
     tansy_dot_group_wide_simd128(w, act, n_rows, acc, acc_stride);
   else
     dot_all(w, raw_bits, 0, act, n_rows, acc, acc_stride);
+}
+
+void PASTE(tansy_matmul_int8_, SUFFIX)(const struct tansy_matrix *w, const struct tansy_act *act, uint32_t tile_begin,
+                                       uint32_t tile_end, int32_t *acc, size_t acc_stride, void *scratch) {
+  (void)scratch;
+  const size_t group_nbytes = (size_t)w->coded.n_cols_padded * TANSY_GROUP_N_ROWS;
+  const struct group_range r = groups_of_tiles(w, tile_begin, tile_end);
+  if (act->n_tokens == 1 && w->coded.shape.raw_bits < TANSY_MAX_RAW_BITS) {
+    multiply_token(w, 0, act, tile_begin, tile_end, acc);
+  } else {
+    for (uint32_t g = r.begin; g < r.end; g++)
+      PASTE(tansy_dot_group_, SUFFIX)
+      (w->resident + g * group_nbytes, w->coded.shape.raw_bits, act, rows_of_group(w, g), acc + 4 * (size_t)g, acc_stride);
+  }
+  for (uint32_t t = tile_begin; t < tile_end; t++) tansy_escapes_dot(&w->coded, t, act, acc, acc_stride);
 }
 
 void PASTE(tansy_matmul_packed_, SUFFIX)(const struct tansy_matrix *w, const struct tansy_act *act, uint32_t tile_begin, uint32_t tile_end,
@@ -152,14 +216,18 @@ void PASTE(tansy_matmul_packed_, SUFFIX)(const struct tansy_matrix *w, const str
   }
   const size_t group_nbytes = (size_t)n_steps * tansy_packed_block_nbytes(raw_bits);
   const struct group_range r = groups_of_tiles(w, tile_begin, tile_end);
-  for (uint32_t g = r.begin; g < r.end; g++) {
-    const uint8_t *group = w->resident + g * group_nbytes;
-    int32_t *out = acc + 4 * (size_t)g;
-    if (act->n_tokens <= 2) {
-      dot_all(group, raw_bits, 1, act, rows_of_group(w, g), out, acc_stride);
-    } else {
-      tansy_unpack_group(group, raw_bits, n_steps, scratch);
-      dot_all(scratch, raw_bits, 0, act, rows_of_group(w, g), out, acc_stride);
+  if (act->n_tokens == 1) {
+    multiply_token(w, 1, act, tile_begin, tile_end, acc);
+  } else {
+    for (uint32_t g = r.begin; g < r.end; g++) {
+      const uint8_t *group = w->resident + g * group_nbytes;
+      int32_t *out = acc + 4 * (size_t)g;
+      if (act->n_tokens == 2) {
+        dot_all(group, raw_bits, 1, act, rows_of_group(w, g), out, acc_stride);
+      } else {
+        tansy_unpack_group(group, raw_bits, n_steps, scratch);
+        dot_all(scratch, raw_bits, 0, act, rows_of_group(w, g), out, acc_stride);
+      }
     }
   }
   for (uint32_t t = tile_begin; t < tile_end; t++) tansy_escapes_dot(&w->coded, t, act, acc, acc_stride);

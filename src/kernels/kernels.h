@@ -109,7 +109,8 @@ size_t tansy_matmul_scratch_nbytes(uint32_t n_cols_padded);
 extern const struct tansy_kernels tansy_kernels_ref;
 /* there where TANSY_HAVE_SIMD128, TANSY_HAVE_RELAXED are defined */
 extern const struct tansy_kernels tansy_kernels_simd128; /* wasm SIMD128; natively through SIMDe in tests */
-extern const struct tansy_kernels tansy_kernels_relaxed;
+extern const struct tansy_kernels tansy_kernels_relaxed, tansy_kernels_relaxed32; /* both named "relaxed" */
+const struct tansy_kernels *tansy_kernels_best_relaxed(void);
 /* the fastest table compiled in */
 const struct tansy_kernels *tansy_kernels_best(void);
 

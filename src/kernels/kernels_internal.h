@@ -1,6 +1,6 @@
 /* kernels_internal.h: what the files of kernels/ share: the layout of resident weights, and the functions behind the tables.
  *
- * Suffixes: _ref portable C, _simd128 wasm SIMD128, _relaxed also needs relaxed SIMD. Functions without one serve all tables:
+ * Suffixes: _ref portable C, _simd128 wasm SIMD128, _relaxed also needs relaxed SIMD, _relaxed32 sums four products at once. Functions without one serve all tables:
  * float code written with f32x4 vector extensions (kernels/f32x4.h) computes the same bits everywhere by construction. */
 #ifndef TANSY_KERNELS_KERNELS_INTERNAL_H
 #define TANSY_KERNELS_KERNELS_INTERNAL_H
@@ -36,7 +36,7 @@ static inline uint32_t tansy_n_groups(const struct tansy_coded_shape *shape) { r
  * w: the group in INT8 layout, [n_cols_padded / 16][4][16] bytes. What decoders to a row buffer call once a group. */
 typedef void tansy_dot_group_fn(const uint8_t *w, uint32_t raw_bits, const struct tansy_act *act, uint32_t n_rows, int32_t *acc,
                                 size_t acc_stride);
-tansy_dot_group_fn tansy_dot_group_ref, tansy_dot_group_simd128, tansy_dot_group_relaxed;
+tansy_dot_group_fn tansy_dot_group_ref, tansy_dot_group_simd128, tansy_dot_group_relaxed, tansy_dot_group_relaxed32;
 
 /* raw_bits 4, where the bytes are signed */
 void tansy_dot_group_wide_simd128(const uint8_t *w, const struct tansy_act *act, uint32_t n_rows, int32_t *acc, size_t acc_stride);
@@ -50,10 +50,11 @@ tansy_quantize_act_fn tansy_quantize_act_ref, tansy_quantize_act_simd128;
 typedef void tansy_matmul_fn(const struct tansy_matrix *w, const struct tansy_act *act, uint32_t tile_begin, uint32_t tile_end,
                              int32_t *acc, size_t acc_stride, void *scratch);
 /* form ANS, PACKED, INT8 -> one of the functions below */
-tansy_matmul_fn tansy_matmul_ref, tansy_matmul_simd128, tansy_matmul_relaxed;
-tansy_matmul_fn tansy_matmul_packed_ref, tansy_matmul_packed_simd128, tansy_matmul_packed_relaxed;
-tansy_matmul_fn tansy_matmul_int8_ref, tansy_matmul_int8_simd128, tansy_matmul_int8_relaxed;
-tansy_matmul_fn tansy_matmul_ans_ref, tansy_matmul_ans_simd128, tansy_matmul_ans_relaxed; /* ans_*.c, written with the codec */
+tansy_matmul_fn tansy_matmul_ref, tansy_matmul_simd128, tansy_matmul_relaxed, tansy_matmul_relaxed32;
+tansy_matmul_fn tansy_matmul_packed_ref, tansy_matmul_packed_simd128, tansy_matmul_packed_relaxed, tansy_matmul_packed_relaxed32;
+tansy_matmul_fn tansy_matmul_int8_ref, tansy_matmul_int8_simd128, tansy_matmul_int8_relaxed, tansy_matmul_int8_relaxed32;
+/* ans_*.c, written with the codec */
+tansy_matmul_fn tansy_matmul_ans_ref, tansy_matmul_ans_simd128, tansy_matmul_ans_relaxed, tansy_matmul_ans_relaxed32;
 
 typedef void tansy_expand_fn(const struct tansy_coded *coded, uint32_t tile, uint8_t *resident);
 tansy_expand_fn tansy_expand_packed_ref, tansy_expand_packed_simd128; /* ans_*.c, written with the codec */

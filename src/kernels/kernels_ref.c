@@ -62,7 +62,7 @@ const struct tansy_kernels tansy_kernels_ref = {
 
 const struct tansy_kernels *tansy_kernels_best(void) {
 #if defined(TANSY_HAVE_RELAXED)
-  return &tansy_kernels_relaxed;
+  return tansy_kernels_best_relaxed();
 #elif defined(TANSY_HAVE_SIMD128)
   return &tansy_kernels_simd128;
 #else

@@ -1,4 +1,4 @@
-/* resident_body.h: what resident_{ref,simd128,relaxed}.c have in common; SUFFIX is theirs. */
+/* resident_body.h: what resident_{ref,simd128,relaxed,relaxed32}.c have in common; SUFFIX is theirs. */
 #include <assert.h>
 
 #include "kernels/kernels_internal.h"
@@ -17,17 +17,6 @@ static inline struct group_range groups_of_tiles(const struct tansy_matrix *w, u
 static inline uint32_t rows_of_group(const struct tansy_matrix *w, uint32_t group) {
   uint32_t left = w->coded.shape.n_rows - group * TANSY_GROUP_N_ROWS;
   return left < TANSY_GROUP_N_ROWS ? left : TANSY_GROUP_N_ROWS;
-}
-
-void PASTE(tansy_matmul_int8_, SUFFIX)(const struct tansy_matrix *w, const struct tansy_act *act, uint32_t tile_begin,
-                                       uint32_t tile_end, int32_t *acc, size_t acc_stride, void *scratch) {
-  (void)scratch;
-  const size_t group_nbytes = (size_t)w->coded.n_cols_padded * TANSY_GROUP_N_ROWS;
-  const struct group_range r = groups_of_tiles(w, tile_begin, tile_end);
-  for (uint32_t g = r.begin; g < r.end; g++)
-    PASTE(tansy_dot_group_, SUFFIX)
-    (w->resident + g * group_nbytes, w->coded.shape.raw_bits, act, rows_of_group(w, g), acc + 4 * (size_t)g, acc_stride);
-  for (uint32_t t = tile_begin; t < tile_end; t++) tansy_escapes_dot(&w->coded, t, act, acc, acc_stride);
 }
 
 void PASTE(tansy_matmul_, SUFFIX)(const struct tansy_matrix *w, const struct tansy_act *act, uint32_t tile_begin, uint32_t tile_end,

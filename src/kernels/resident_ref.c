@@ -23,6 +23,16 @@ void tansy_dot_group_ref(const uint8_t *w, uint32_t raw_bits, const struct tansy
 #define SUFFIX ref
 #include "kernels/resident_body.h"
 
+void tansy_matmul_int8_ref(const struct tansy_matrix *w, const struct tansy_act *act, uint32_t tile_begin, uint32_t tile_end,
+                           int32_t *acc, size_t acc_stride, void *scratch) {
+  (void)scratch;
+  const size_t group_nbytes = (size_t)w->coded.n_cols_padded * TANSY_GROUP_N_ROWS;
+  const struct group_range r = groups_of_tiles(w, tile_begin, tile_end);
+  for (uint32_t g = r.begin; g < r.end; g++)
+    tansy_dot_group_ref(w->resident + g * group_nbytes, w->coded.shape.raw_bits, act, rows_of_group(w, g), acc + 4 * (size_t)g, acc_stride);
+  for (uint32_t t = tile_begin; t < tile_end; t++) tansy_escapes_dot(&w->coded, t, act, acc, acc_stride);
+}
+
 void tansy_matmul_packed_ref(const struct tansy_matrix *w, const struct tansy_act *act, uint32_t tile_begin, uint32_t tile_end,
                              int32_t *acc, size_t acc_stride, void *scratch) {
   const uint32_t raw_bits = w->coded.shape.raw_bits, n_steps = w->coded.n_cols_padded / TANSY_LANES;

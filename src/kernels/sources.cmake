@@ -17,4 +17,5 @@ set(TANSY_KERNELS_SIMD128_SOURCES
 set(TANSY_KERNELS_RELAXED_SOURCES
   src/kernels/kernels_relaxed.c
   src/kernels/resident_relaxed.c
+  src/kernels/resident_relaxed32.c
 )

@@ -267,7 +267,7 @@ static enum tansy_status choose_kernels(struct tansy_engine *e) {
     case TANSY_KERNELS_SIMD128: e->kernels = &tansy_kernels_simd128; return TANSY_OK;
 #endif
 #if defined(TANSY_HAVE_RELAXED)
-    case TANSY_KERNELS_RELAXED: e->kernels = &tansy_kernels_relaxed; return TANSY_OK;
+    case TANSY_KERNELS_RELAXED: e->kernels = tansy_kernels_best_relaxed(); return TANSY_OK;
 #endif
     default: return TANSY_ERR_UNSUPPORTED;
   }

@@ -1,9 +1,9 @@
 /* kernels_bench.c: speed of products with coded, packed and int8 weights, as JSON lines. Runs as a WASI command or natively.
  *
- *   kernels_bench [--sigma S]... [--form F]... [--batch B]... [--kernels NAME]... [--rows N] [--cols N] [--rounds N] [--ms T]
+ *   kernels_bench [--sigma S]... [--form F]... [--batch B]... [--kernels NAME]... [--rows N] [--cols N] [--rounds N] [--ms T] [--quantile Q]
  *
  * All cases of a sigma are timed in turns, round after round, and each reports its median, so that a change of the machine's
- * speed meets all of them. References: form int8 of the same run, and `limit`, dot products between registers. */
+ * speed meets all of them (--quantile 0.1: what it does when nothing disturbs it). References: form int8 of the same run, and `limit`, dot products between registers. */
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -54,31 +54,46 @@ struct bench_case {
   double ms[MAX_ROUNDS];
 };
 
-/* The arithmetic of a product and nothing else: two weights, three activations and six sums stay in registers. An average
+/* The arithmetic of a product and nothing else: two weights, activations and sums stay in registers. An average
  * gives each turn new weights in 0..127, so that the compiler cannot take products out of the loop. */
 static volatile int32_t sink;
-/* a function of its own: V8 compiles it well from its second call on, but never the middle of a long call */
-static __attribute__((noinline)) void run_limit(const struct workload *w, uint32_t n_tokens, int relaxed) {
-  v128_t q[3], u[2], s[6];
-  for (int i = 0; i < 3; i++) q[i] = wasm_v128_load(w->act.q + 16 * i);
-  for (int i = 0; i < 2; i++) u[i] = wasm_v128_and(wasm_v128_load(w->resident[INT8] + 16 * i), wasm_i8x16_splat(15));
-  for (int i = 0; i < 6; i++) s[i] = wasm_i32x4_splat(0);
-  const v128_t toward = wasm_i8x16_splat(7);
-  const uint64_t n_products = (uint64_t)w->n_rows * w->n_cols * n_tokens;
-  if (relaxed) {
-#if defined(TANSY_HAVE_RELAXED)
-    for (uint64_t n = n_products / 96; n; n--) {
-      for (int i = 0; i < 6; i++) s[i] = wasm_i16x8_add(s[i], wasm_i16x8_relaxed_dot_i8x16_i7x16(q[i % 3], u[i / 3]));
-      for (int i = 0; i < 2; i++) u[i] = wasm_u8x16_avgr(u[i], toward);
-    }
-#endif
-  } else {
-    for (uint64_t n = n_products / 48; n; n--) {
-      for (int i = 0; i < 6; i++) s[i] = wasm_i32x4_add(s[i], wasm_i32x4_dot_i16x8(q[i % 3], u[i / 3]));
-      for (int i = 0; i < 2; i++) u[i] = wasm_u8x16_avgr(u[i], toward);
-    }
+/* functions of their own: V8 compiles them well from their second call on, but never the middle of a long call */
+#define LIMIT_FN(name, n_q, n_a_turn, SUM)                                                                               \
+  static __attribute__((noinline)) void name(const struct workload *w, uint64_t n_products) {                            \
+    v128_t q[n_q], u[2], s[2 * n_q];                                                                                     \
+    for (int i = 0; i < n_q; i++) q[i] = wasm_v128_load(w->act.q + 16 * i);                                              \
+    for (int i = 0; i < 2; i++) u[i] = wasm_v128_and(wasm_v128_load(w->resident[INT8] + 16 * i), wasm_i8x16_splat(15));   \
+    for (int i = 0; i < 2 * n_q; i++) s[i] = wasm_i32x4_splat(0);                                                        \
+    const v128_t toward = wasm_i8x16_splat(7);                                                                           \
+    for (uint64_t n = n_products / (n_a_turn); n; n--) {                                                                 \
+      for (int i = 0; i < 2 * n_q; i++) s[i] = SUM(s[i], q[i % n_q], u[i / n_q]);                                        \
+      for (int i = 0; i < 2; i++) u[i] = wasm_u8x16_avgr(u[i], toward);                                                  \
+    }                                                                                                                    \
+    for (int i = 0; i < 2 * n_q; i++) sink += wasm_i32x4_extract_lane(s[i], 0);                                          \
   }
-  for (int i = 0; i < 6; i++) sink += wasm_i32x4_extract_lane(s[i], 0);
+#define SUM_SIMD128(sum, q, u) wasm_i32x4_add(sum, wasm_i32x4_dot_i16x8(q, u))
+LIMIT_FN(limit_simd128, 3, 6 * 8, SUM_SIMD128)
+#if defined(TANSY_HAVE_RELAXED)
+#define SUM_RELAXED(sum, q, u) wasm_i16x8_add(sum, wasm_i16x8_relaxed_dot_i8x16_i7x16(q, u))
+#define SUM_RELAXED32(sum, q, u) wasm_i32x4_relaxed_dot_i8x16_i7x16_add(q, u, sum)
+LIMIT_FN(limit_relaxed, 3, 6 * 16, SUM_RELAXED)
+LIMIT_FN(limit_relaxed32, 3, 6 * 16, SUM_RELAXED32)
+#endif
+
+static void run_limit(const struct workload *w, uint32_t n_tokens, const struct tansy_kernels *kernels) {
+  const uint64_t n_products = (uint64_t)w->n_rows * w->n_cols * n_tokens;
+#if defined(TANSY_HAVE_RELAXED)
+  if (kernels == &tansy_kernels_relaxed32) {
+    limit_relaxed32(w, n_products);
+    return;
+  }
+  if (kernels == &tansy_kernels_relaxed) {
+    limit_relaxed(w, n_products);
+    return;
+  }
+#endif
+  (void)kernels;
+  limit_simd128(w, n_products);
 }
 
 static void run_case(const struct workload *w, const struct bench_case *c) {
@@ -86,7 +101,7 @@ static void run_case(const struct workload *w, const struct bench_case *c) {
   act.n_tokens = c->n_tokens;
   uint32_t n_tiles = w->forms[ANS].coded.n_tiles;
   switch (c->form) {
-    case LIMIT: run_limit(w, c->n_tokens, !strcmp(c->kernels->name, "relaxed")); break;
+    case LIMIT: run_limit(w, c->n_tokens, c->kernels); break;
     case EXPAND:
       for (uint32_t t = 0; t < n_tiles; t++) c->kernels->expand_int8(&w->forms[ANS].coded, t, w->resident[INT8]);
       break;
@@ -141,10 +156,6 @@ static int compare_double(const void *a, const void *b) {
   double x = *(const double *)a, y = *(const double *)b;
   return (x > y) - (x < y);
 }
-static double median(double *v, uint32_t n) {
-  qsort(v, n, sizeof *v, compare_double);
-  return v[n / 2];
-}
 
 /* options given several times; none: the defaults */
 struct list {
@@ -160,7 +171,7 @@ static int has(const struct list *l, double v) {
 int main(int argc, char **argv) {
   struct list sigmas = {0}, forms = {0}, batches = {0}, kernels = {0};
   uint32_t n_rows = 2048, n_cols = 2048, n_rounds = 9;
-  double round_ms = 15;
+  double round_ms = 15, quantile = 0.5;
   for (int i = 1; i < argc; i++) {
     if (i + 1 == argc) return fprintf(stderr, "kernels_bench: %s wants a value\n", argv[i]), 2;
     const char *name = argv[i], *value = argv[++i];
@@ -179,19 +190,21 @@ int main(int argc, char **argv) {
     else if (!strcmp(name, "--cols")) n_cols = (uint32_t)v;
     else if (!strcmp(name, "--rounds")) n_rounds = (uint32_t)v;
     else if (!strcmp(name, "--ms")) round_ms = v;
+    else if (!strcmp(name, "--quantile")) quantile = v;
     else return fprintf(stderr, "kernels_bench: unknown option %s\n", name), 2;
     if (list && list->n < 16) list->of[list->n++] = v;
   }
   if (!sigmas.n) sigmas = (struct list){{0.7, 1, 1.5, 2, 3, 14}, 6};
   if (!batches.n) batches = (struct list){{1, 4, 8, 32}, 4};
-  if (n_rounds < 1 || n_rounds > MAX_ROUNDS || n_rows < 1 || n_cols < 1) return 2;
+  if (n_rounds < 1 || n_rounds > MAX_ROUNDS || n_rows < 1 || n_cols < 1 || !(quantile >= 0 && quantile < 1)) return 2;
+  const uint32_t reported = (uint32_t)(quantile * n_rounds);
 
   const struct tansy_kernels *tables[3] = {&tansy_kernels_ref, NULL, NULL};
 #if defined(TANSY_HAVE_SIMD128)
   tables[1] = &tansy_kernels_simd128;
 #endif
 #if defined(TANSY_HAVE_RELAXED)
-  tables[2] = &tansy_kernels_relaxed;
+  tables[2] = tansy_kernels_best_relaxed();
 #endif
   for (int s = 0; s < sigmas.n; s++) {
     struct workload w;
@@ -227,12 +240,12 @@ int main(int argc, char **argv) {
         for (uint32_t n = 0; n < cases[i].n_calls; n++) run_case(&w, &cases[i]);
         cases[i].ms[r] = (now_ms() - start) / cases[i].n_calls;
       }
-    for (int i = 0; i < n_cases; i++) median(cases[i].ms, n_rounds);
+    for (int i = 0; i < n_cases; i++) qsort(cases[i].ms, n_rounds, sizeof *cases[i].ms, compare_double);
     for (int i = 0; i < n_cases; i++) {
       const struct bench_case *c = &cases[i];
-      double ms = c->ms[n_rounds / 2], int8_ms = 0;
+      double ms = c->ms[reported], int8_ms = 0;
       for (int j = 0; j < n_cases; j++)
-        if (cases[j].form == INT8 && cases[j].kernels == c->kernels && cases[j].n_tokens == c->n_tokens) int8_ms = cases[j].ms[n_rounds / 2];
+        if (cases[j].form == INT8 && cases[j].kernels == c->kernels && cases[j].n_tokens == c->n_tokens) int8_ms = cases[j].ms[reported];
       double bits = c->form == ANS || c->form == EXPAND ? w.stats.coded_bits : c->form == PACKED ? 4.0 + w.shape.raw_bits : c->form == INT8 ? 8 : 0;
       printf("{\"module\":\"%s\",\"sigma\":%g,\"form\":\"%s\",\"batch\":%u,\"gweights_per_s\":%.3f,\"ratio_int8\":%.3f,"
              "\"bits_per_weight\":%.4f,\"entropy_bits\":%.4f,\"raw_bits\":%u,\"rows\":%u,\"cols\":%u}\n",

@@ -17,6 +17,7 @@ static const struct isa isas[] = {
 #endif
 #if defined(TANSY_HAVE_RELAXED)
     {"relaxed", tansy_matmul_ans_relaxed, tansy_expand_packed_simd128, tansy_expand_int8_simd128},
+    {"relaxed32", tansy_matmul_ans_relaxed32, tansy_expand_packed_simd128, tansy_expand_int8_simd128},
 #endif
 };
 enum { N_ISAS = sizeof isas / sizeof *isas };

@@ -17,6 +17,7 @@ static const struct tansy_kernels *const tables[] = {
 #endif
 #if defined(TANSY_HAVE_RELAXED)
   &tansy_kernels_relaxed,
+  &tansy_kernels_relaxed32,
 #endif
 };
 enum { N_TABLES = sizeof tables / sizeof *tables };
