@@ -42,6 +42,11 @@ const noTools = (value, name) => {
     throw badParam(name, `${name}: tools are not supported. Describe them in a message, and ask for their arguments with response_format.`);
 };
 
+/** @param {string} words @returns {Check} */
+const never = (words) => (_, name) => {
+  throw badParam(name, `${name}: ${words}`);
+};
+
 const COMMON = /** @type {Record<string, Check>} */ ({
   model: type('string'),
   max_tokens: integer(0, 2 ** 31),
@@ -67,6 +72,8 @@ const COMMON = /** @type {Record<string, Check>} */ ({
   service_tier: type('string'),
   safety_identifier: type('string'),
   prompt_cache_key: type('string'),
+  prompt_cache_retention: anything,
+  prompt_cache_options: anything,
 });
 
 const CHAT = /** @type {Record<string, Check>} */ ({
@@ -83,6 +90,12 @@ const CHAT = /** @type {Record<string, Check>} */ ({
   functions: noTools,
   function_call: noTools,
   parallel_tool_calls: type('boolean'),
+  prediction: anything, // a hint for speed
+  audio: never('only text is made.'),
+  web_search_options: never('nothing is fetched for a request. Put what is to be known into a message.'),
+  moderation: never('there is no moderation. Check texts yourself.'),
+  reasoning_effort: never("models here have no such switch. Where a chat template has one, pass it in chat_template_kwargs."),
+  verbosity: never('models here have no such switch. Ask for it in a message.'),
 });
 
 const COMPLETION = /** @type {Record<string, Check>} */ ({

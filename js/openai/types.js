@@ -38,6 +38,7 @@
  * @property {string | null} [service_tier]
  * @property {string} [safety_identifier]
  * @property {string} [prompt_cache_key]
+ * @property {string | null} [prompt_cache_retention]
  *
  * @typedef {CommonBody & {
  *   messages: readonly Message[],

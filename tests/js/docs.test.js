@@ -4,6 +4,7 @@ import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { test } from 'node:test';
 import { transform } from 'esbuild';
+import { kilobytes, measureSizes } from '../../scripts/lib/sizes.mjs';
 import { apiPage, errorsPage } from '../../scripts/lib/reference.mjs';
 import { root } from './lib/builds.js';
 
@@ -33,6 +34,12 @@ test('links and pictures of the documents lead somewhere', () => {
     }
   }
   assert.ok(n > 30, `${n} links`);
+});
+
+test('the documents tell the size that is measured, within a few KB', async () => {
+  const { whole } = await measureSizes();
+  const told = [/([\d.]+) KB of gzip/.exec(read('README.md')), /\| \*\*([\d.]+)\*\* \|/.exec(read('docs/comparison.md'))].map((match) => Number(match?.[1]));
+  for (const kb of told) assert.ok(Math.abs(kb - whole / 1000) < 8, `${kb} KB are told, ${kilobytes(whole)} measured: bring README.md and docs/comparison.md up to date`);
 });
 
 test('examples of the documents parse', async () => {
