@@ -67,10 +67,6 @@ async function open(from, wanted) {
   pause.hidden = true;
   status.textContent = 'Opening the model …';
   try {
-    source = from;
-    model?.dispose();
-    model = null;
-
     // The two ends of the slider, from the file's first bytes alone: the least that will do, and all that can be of use.
     const { contextSize } = await canRun(from, { signal });
     const [{ bytesNeeded }, { bytesPlanned }] = await Promise.all([
@@ -80,6 +76,9 @@ async function open(from, wanted) {
     // With all the room in the world some goes to buffers; with just that much, to weights alone.
     const most = await canRun(from, { contextSize, memoryBudget: bytesPlanned, signal });
     const ends = [bytesNeeded, Math.max(bytesNeeded, most.bytesPlanned)];
+    source = from;
+    model?.dispose();
+    model = null;
     // A budget below the slider's is served with a shorter context.
     const options = wanted === undefined ? { memoryBudget: ends[0], contextSize } : { memoryBudget: wanted };
     const opened = await load(from, { ...options, signal, onProgress: showProgress });
@@ -95,7 +94,9 @@ async function open(from, wanted) {
     void showKept();
   } catch (error) {
     if (signal.aborted) return; // paused, or another one is being opened
-    status.textContent = 'No model is open.';
+    // What cannot be opened leaves the model that is open alone.
+    status.textContent = model ? 'Ready.' : 'No model is open.';
+    setReady(model !== null);
     showError(error);
   } finally {
     if (opening === mine) {

@@ -269,6 +269,25 @@ describe('the demo page', { skip, timeout }, () => {
       await page.waitForFunction(() => document.querySelectorAll('#kept li button.round').length === 1);
     }));
 
+  it('keeps its model when another cannot be opened', () =>
+    visit(
+      {},
+      async (page) => {
+        await ready(page);
+        await choose(page, GREEDY);
+        await page.fill('#prompt', PROMPT);
+        await page.fill('#url', '/none.tansy');
+        await page.press('#url', 'Enter');
+        await page.waitForSelector('#error:not([hidden])');
+        assert.match(String(await page.textContent('#error')), /404.*TANSY_HTTP/);
+        await page.click('#go');
+        await page.waitForFunction((n) => document.querySelector('#text').textContent.length >= n, expected.length);
+        assert.equal(await page.textContent('#text'), expected);
+        assert.equal(await page.isVisible('#error'), false);
+      },
+      { expectProblems: /404/ },
+    ));
+
   it('light or dark by choice, also the next time', () =>
     visit({}, async (page) => {
       const paper = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
