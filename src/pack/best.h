@@ -22,7 +22,6 @@ struct tansy_best {
   struct tansy_fisher fisher;
   uint32_t n_units;
   struct tansy_unit *units; /* matrices in file order; learned positions are none */
-  float *head_moment;       /* [H, H] lower triangle of E[h h^T] of the final norm's output, floats */
   float *a, *c;             /* [n, n] of the widest site: E[x_q x_q^T], E[x_f x_q^T] */
   float *effective;         /* [widest site] column scales of the site at hand */
   /* one pass */
@@ -40,7 +39,7 @@ struct tansy_unit *tansy_best_unit(struct tansy_best *b, uint32_t role, uint32_t
 /* lower triangle of what the embedding's rows cost: as look-up table, as head, or both */
 void tansy_best_embed_moment(const struct tansy_best *b, bool as_head, bool as_table, float *out);
 
-/* best_measure.c: fills fisher, units and head_moment */
+/* best_measure.c: fills fisher and units */
 enum tansy_status tansy_best_measure(struct tansy_best *b, double work, struct tansy_failure *failure);
 
 /* best_layer.c. embed: the embedding (tied: the head too), into rounded.outer. layer: x and rounded_x move on one layer.

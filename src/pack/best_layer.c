@@ -117,9 +117,25 @@ static void site_input(struct tansy_best *b, uint32_t layer, enum tansy_site sit
   }
 }
 
-/* a = E[x_q x_q^T] (lower), c = E[x_f x_q^T] */
-static void gather(struct tansy_best *b, uint32_t layer, enum tansy_site site, const struct tansy_layer_weights *weights,
-                   const struct tansy_layer_weights *rounded) {
+/* x [n_tokens, n]: each token's row times the root of its weight: the mean of those it has at the linears of these roles */
+static void weigh_tokens(const struct tansy_best *b, uint32_t layer, const uint32_t *roles, uint32_t n_roles, uint32_t first, uint32_t n_windows,
+                         uint32_t n, float *x) {
+  uint32_t window = b->runner.window;
+  for (uint32_t i = 0; i < n_windows; i++) {
+    uint32_t given = (uint32_t)((uint64_t)(first + i) * b->job->calibration.n / b->n_windows);
+    if (!tansy_fisher_tokens(&b->fisher, layer, roles[0], given)) continue;
+    for (size_t t = 0; t < window; t++) {
+      float weight = 0, *row = x + (i * (size_t)window + t) * n;
+      for (uint32_t k = 0; k < n_roles; k++) weight += tansy_fisher_tokens(&b->fisher, layer, roles[k], given)[t];
+      float root = (float)sqrt(weight / (float)n_roles);
+      for (uint32_t j = 0; j < n; j++) row[j] *= root;
+    }
+  }
+}
+
+/* a = E[x_q x_q^T], c = E[x_f x_q^T] - a, tokens weighted as the linears of these roles feel them */
+static void gather(struct tansy_best *b, uint32_t layer, enum tansy_site site, const uint32_t *roles, uint32_t n_roles,
+                   const struct tansy_layer_weights *weights, const struct tansy_layer_weights *rounded) {
   uint32_t n = tansy_site_n_cols(b->config, site), window = b->runner.window;
   memset(b->a, 0, (size_t)n * n * sizeof *b->a);
   memset(b->c, 0, (size_t)n * n * sizeof *b->c);
@@ -127,7 +143,9 @@ static void gather(struct tansy_best *b, uint32_t layer, enum tansy_site site, c
     uint32_t count = b->n_windows - first < b->buffers.block ? b->n_windows - first : b->buffers.block;
     site_input(b, layer, site, weights, b->x, first, count, &b->buffers);
     site_input(b, layer, site, rounded, b->rounded_x, first, count, &b->rounded_buffers);
-    const float *x_f = b->buffers.capture.site[site], *x_q = b->rounded_buffers.capture.site[site];
+    float *x_f = b->buffers.capture.site[site], *x_q = b->rounded_buffers.capture.site[site];
+    weigh_tokens(b, layer, roles, n_roles, first, count, n, x_f);
+    weigh_tokens(b, layer, roles, n_roles, first, count, n, x_q);
     tansy_gram_add(b->job->team, b->a, x_q, x_q, count * window, n);
     tansy_gram_add(b->job->team, b->c, x_f, x_q, count * window, n);
   }
@@ -154,22 +172,27 @@ static enum tansy_status correct_target(struct tansy_best *b, uint32_t n_rows, u
 
 static enum tansy_status round_site(struct tansy_best *b, uint32_t layer, enum tansy_site site, const struct tansy_layer_weights *weights,
                                     struct tansy_layer_weights *rounded, struct tansy_failure *failure) {
-  static const uint32_t roles[TANSY_SITE_HEAD][4] = {{TANSY_ROLE_Q, TANSY_ROLE_K, TANSY_ROLE_V, 0},
-                                                     {TANSY_ROLE_O, 0},
-                                                     {TANSY_ROLE_GATE, TANSY_ROLE_UP, 0},
-                                                     {TANSY_ROLE_DOWN, 0}};
-  uint32_t n = tansy_site_n_cols(b->config, site);
+  static const uint32_t site_roles[TANSY_SITE_HEAD][3] = {{TANSY_ROLE_Q, TANSY_ROLE_K, TANSY_ROLE_V},
+                                                          {TANSY_ROLE_O, 0, 0},
+                                                          {TANSY_ROLE_GATE, TANSY_ROLE_UP, 0},
+                                                          {TANSY_ROLE_DOWN, 0, 0}};
+  uint32_t n = tansy_site_n_cols(b->config, site), roles[3], n_roles = 0;
+  for (int i = 0; i < 3 && site_roles[site][i]; i++) /* a plain MLP has no gate */
+    if (tansy_best_unit(b, site_roles[site][i], layer)) roles[n_roles++] = site_roles[site][i];
   float *wanted;
   steer(b);
-  gather(b, layer, site, weights, rounded);
+  gather(b, layer, site, roles, n_roles, weights, rounded);
   double mean = factor(b, b->a, n);
   TANSY_TRY(wanted_scales(b->a, n, mean, &wanted, failure));
   enum tansy_status status = tansy_job_add_site(b->job, layer, site, wanted, b->effective, failure);
   free(wanted);
-  for (int i = 0; i < 4 && roles[site][i] && status == TANSY_OK; i++) {
-    struct tansy_unit *u = tansy_best_unit(b, roles[site][i], layer);
-    if (!u) continue; /* a plain MLP has no gate */
-    float *w = (float *)(uintptr_t)tansy_layer_linear(rounded, roles[site][i])->w.f32; /* this layer's own copy */
+  for (uint32_t i = 0; i < n_roles && status == TANSY_OK; i++) {
+    struct tansy_unit *u = tansy_best_unit(b, roles[i], layer);
+    float *w = (float *)(uintptr_t)tansy_layer_linear(rounded, roles[i])->w.f32; /* this layer's own copy */
+    if (n_roles > 1) { /* scales are shared, moments are not */
+      gather(b, layer, site, &roles[i], 1, weights, rounded);
+      mean = factor(b, b->a, n);
+    }
     status = correct_target(b, u->source->n_rows, n, w, failure);
     if (status == TANSY_OK) status = round_unit(b, u, b->a, mean, w, failure);
   }
@@ -252,7 +275,8 @@ enum tansy_status tansy_best_final(struct tansy_best *b, struct tansy_failure *f
   } else {
     float *wanted, *w = (float *)(uintptr_t)b->rounded.weights.head.w.f32;
     steer(b);
-    gather(b, b->config->n_layers, TANSY_SITE_HEAD, NULL, NULL);
+    static const uint32_t role = TANSY_ROLE_HEAD;
+    gather(b, b->config->n_layers, TANSY_SITE_HEAD, &role, 1, NULL, NULL);
     double mean = factor(b, b->a, n);
     TANSY_TRY(wanted_scales(b->a, n, mean, &wanted, failure));
     status = tansy_job_add_site(b->job, 0, TANSY_SITE_HEAD, wanted, b->effective, failure);

@@ -48,7 +48,7 @@ static enum tansy_status make_units(struct tansy_best *b, struct tansy_failure *
 
 struct moments {
   struct tansy_best *b;
-  float *site[TANSY_N_SITES]; /* [n, n] */
+  float *site[TANSY_SITE_HEAD]; /* [n, n] */
 };
 
 static void see_moment(void *ctx, uint32_t layer, enum tansy_site site, const float *x, uint32_t n_tokens, uint32_t n_cols) {
@@ -115,7 +115,7 @@ void tansy_best_embed_moment(const struct tansy_best *b, bool as_head, bool as_t
   for (uint32_t v = 0; v < b->config->vocab; v++) total += b->fisher.vocab[v];
   /* row v costs G_v M as a head and f_v S as a table, f_v its frequency, which is about G_v / sum G */
   float table = (float)(as_head ? 1 / total : 1);
-  for (size_t i = 0; i < n * n; i++) out[i] = (as_head ? b->head_moment[i] : 0) + (as_table ? b->fisher.embed_moment[i] * table : 0);
+  for (size_t i = 0; i < n * n; i++) out[i] = (as_head ? b->fisher.head_moment[i] : 0) + (as_table ? b->fisher.embed_moment[i] * table : 0);
 }
 
 static enum tansy_status measure_outer(struct tansy_best *b, struct moments *m, struct tansy_failure *failure) {
@@ -147,18 +147,13 @@ enum tansy_status tansy_best_measure(struct tansy_best *b, double work, struct t
     m.site[site] = malloc(n * n * sizeof(float));
     if (!m.site[site]) status = tansy_fail_memory(failure);
   }
-  m.site[TANSY_SITE_HEAD] = b->head_moment;
   float *x = b->x;
   if (status == TANSY_OK) tansy_runner_embed(&b->runner, b->job->calibration.tokens, n_windows, x);
   for (uint32_t layer = 0; layer < c->n_layers && status == TANSY_OK; layer++) {
     tansy_progress_at(progress, "measure", NULL, done + work / 2 + work / 2 * layer / c->n_layers);
     status = measure_layer(b, &m, layer, x, n_windows, failure);
   }
-  if (status == TANSY_OK) {
-    tansy_calibrate_head(&b->runner, &b->buffers, x, n_windows, see_moment, &m);
-    for (size_t i = 0; i < (size_t)c->hidden * c->hidden; i++) b->head_moment[i] /= (float)n_windows * (float)b->runner.window;
-    status = measure_outer(b, &m, failure);
-  }
+  if (status == TANSY_OK) status = measure_outer(b, &m, failure);
   for (int site = 0; site < TANSY_SITE_HEAD; site++) free(m.site[site]);
   return status;
 }

@@ -207,6 +207,7 @@ static enum tansy_status run_recipe(const struct options *o, const char *recipe,
     if (!(paper.alpha >= 0 && paper.alpha <= 1)) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--alpha is 0 to 1");
     if (!(paper.prune >= 0 && paper.prune < 1)) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--prune is 0 to 1");
     if (o->step_given && !(paper.step >= 0.005)) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--step is 0.005 or more");
+    if (!(paper.table_step > 0 && paper.table_step <= 1)) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--table-step is greater than 0, at most 1");
     if (job->target.kind == TANSY_TARGET_KL) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--max-kl is for the best recipe");
     return tansy_recipe_paper(job, &paper, failure);
   }
@@ -248,7 +249,7 @@ static enum tansy_status compress(const struct options *o, const char *in_dir, s
 }
 
 enum tansy_status tansy_command_compress(int argc, char **argv, struct tansy_failure *failure) {
-  struct options o = {.progress = "none", .bits = 3.2, .calibration_tokens = 32768, .paper = {.alpha = 0.5, .prune = 0.1}};
+  struct options o = {.progress = "none", .bits = 3.2, .calibration_tokens = 32768, .paper = {.alpha = 0.5, .prune = 0.1, .table_step = 0.5}};
   const struct tansy_option options[] = {
       {"-o", 's', &o.out, NULL},
       {"--recipe", 's', &o.recipe, NULL},
@@ -258,6 +259,7 @@ enum tansy_status tansy_command_compress(int argc, char **argv, struct tansy_fai
       {"--step", 'd', &o.paper.step, &o.step_given},
       {"--alpha", 'd', &o.paper.alpha, NULL},
       {"--prune", 'd', &o.paper.prune, NULL},
+      {"--table-step", 'd', &o.paper.table_step, NULL},
       {"--no-prune", 'f', &o.no_prune, NULL},
       {"--calibration", 's', &o.calibration, NULL},
       {"--calibration-tokens", 'u', &o.calibration_tokens, NULL},

@@ -13,13 +13,53 @@ enum tansy_status tansy_windows_cut(const int32_t *ids, size_t n_ids, uint32_t w
   uint64_t available = n_ids / window, n = max_tokens ? (max_tokens + window - 1) / window : available;
   if (n > available) n = available;
   if (n == 0) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "%zu tokens are less than one window of %u", n_ids, window);
-  *out = (struct tansy_windows){window, (uint32_t)n, malloc((size_t)n * window * sizeof *out->tokens)};
+  *out = (struct tansy_windows){.window = window, .n = (uint32_t)n, .tokens = malloc((size_t)n * window * sizeof *out->tokens)};
   if (!out->tokens) return tansy_fail_memory(failure);
   for (uint64_t i = 0; i < n; i++) {
     uint64_t from = n > 1 ? i * (n_ids - window) / (n - 1) : 0;
     memcpy(out->tokens + i * window, ids + from, window * sizeof *ids);
   }
   return TANSY_OK;
+}
+
+/* one text of the list, from *at on; false when it is damaged */
+static bool next_text(const uint32_t *numbers, size_t n_numbers, size_t *at, uint32_t *n_tokens, uint32_t *n_guessed) {
+  if (n_numbers - *at < 2) return false;
+  *n_tokens = numbers[*at];
+  *n_guessed = numbers[*at + 1];
+  *at += 2;
+  return *n_guessed >= 1 && *n_guessed < *n_tokens && *n_tokens <= n_numbers - *at;
+}
+
+enum tansy_status tansy_windows_cloze(const uint32_t *numbers, size_t n_numbers, uint32_t vocab, uint32_t context, struct tansy_windows *out,
+                                      struct tansy_failure *failure) {
+  uint32_t n = 0, longest = 0, n_tokens, n_guessed;
+  for (size_t at = 0; at < n_numbers; at += n_tokens, n++) {
+    if (!next_text(numbers, n_numbers, &at, &n_tokens, &n_guessed)) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "text %u to guess at is damaged", n);
+    for (uint32_t i = 0; i < n_tokens; i++)
+      if (numbers[at + i] >= vocab)
+        return tansy_fail(failure, TANSY_ERR_ARGUMENT, "text %u to guess at has token %u; the vocabulary has %u", n, numbers[at + i], vocab);
+    if (n_guessed >= context) return tansy_fail(failure, TANSY_ERR_CONTEXT, "text %u to guess at exceeds the model's context of %u tokens", n, context);
+    if (n_tokens > longest) longest = n_tokens;
+  }
+  if (n == 0) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "there is no text to guess at");
+  uint32_t window = longest < context ? longest : context;
+  *out = (struct tansy_windows){window, n, calloc((size_t)n * window, sizeof *out->tokens), calloc(n, sizeof *out->scored)};
+  if (!out->tokens || !out->scored) return tansy_fail_memory(failure);
+  size_t at = 0;
+  for (uint32_t item = 0; item < n; item++, at += n_tokens) {
+    next_text(numbers, n_numbers, &at, &n_tokens, &n_guessed);
+    uint32_t kept = n_tokens < window ? n_tokens : window;
+    for (uint32_t i = 0; i < kept; i++) out->tokens[(size_t)item * window + i] = (int32_t)numbers[at + n_tokens - kept + i];
+    out->scored[item] = (struct tansy_span){kept - n_guessed, kept};
+  }
+  return TANSY_OK;
+}
+
+void tansy_windows_free(struct tansy_windows *w) {
+  free(w->tokens);
+  free(w->scored);
+  *w = (struct tansy_windows){0};
 }
 
 enum tansy_status tansy_reference_init(struct tansy_reference *ref, const struct tansy_checkpoint *c, struct tansy_team *team,
@@ -53,11 +93,12 @@ void tansy_reference_free(struct tansy_reference *ref) {
 struct worker {
   void *arena;
   struct tansy_engine *engine;
+  float *logits;           /* [N_LOGITS, vocab]: of a checkpoint that is evaluated */
   float *reference_logits; /* [N_LOGITS, vocab] */
 };
 
 struct evaluation {
-  struct tansy_reference *ref;
+  struct tansy_reference *floats, *ref; /* either may be NULL */
   const struct tansy_windows *windows;
   struct worker *workers;
   struct tansy_score *scores;  /* [n windows] */
@@ -67,28 +108,34 @@ struct evaluation {
   uint32_t vocab, n_threads;
 };
 
-/* rows [first, first + n) of a window's logits */
-static void score_rows(struct evaluation *e, uint32_t item, uint32_t thread, const float *logits, uint32_t first, uint32_t n) {
-  const struct tansy_windows *w = e->windows;
-  const int32_t *tokens = w->tokens + (size_t)item * w->window;
-  if (first + n == w->window) n--; /* nothing is known after the last token */
-  const float *reference = NULL;
-  if (e->ref && n) {
-    uint32_t hidden = e->ref->runner.config->hidden;
-    reference = e->workers[thread].reference_logits;
-    tansy_head_forward(&e->ref->runner.forward[thread], &e->ref->outer.weights, e->ref->x + ((size_t)item * w->window + first) * hidden, n,
-                       e->workers[thread].reference_logits);
-  }
-  tansy_score_add(&e->scores[item], logits, reference, tokens + first + 1, n, e->vocab);
+static struct tansy_span scored_in(const struct tansy_windows *w, uint32_t item) {
+  return w->scored ? w->scored[item] : (struct tansy_span){1, w->window};
 }
 
-static void evaluate_window(void *ctx, uint32_t item, uint32_t thread) {
-  struct evaluation *e = ctx;
+static const float *float_logits(struct tansy_reference *model, const struct evaluation *e, uint32_t item, uint32_t thread, uint32_t first, uint32_t n,
+                                 float *logits) {
+  const float *x = model->x + ((size_t)item * e->windows->window + first) * model->runner.config->hidden;
+  tansy_head_forward(&model->runner.forward[thread], &model->outer.weights, x, n, logits);
+  return logits;
+}
+
+/* rows [first, first + n) of a window's logits: row i predicts token i + 1 */
+static void score_rows(struct evaluation *e, uint32_t item, uint32_t thread, const float *logits, uint32_t first, uint32_t n) {
+  const struct tansy_windows *w = e->windows;
+  struct tansy_span s = scored_in(w, item);
+  uint32_t begin = first + 1 < s.begin ? s.begin - 1 : first, end = first + n >= s.end ? s.end - 1 : first + n;
+  if (begin >= end) return;
+  const float *reference = e->ref ? float_logits(e->ref, e, item, thread, begin, end - begin, e->workers[thread].reference_logits) : NULL;
+  tansy_score_add(&e->scores[item], logits + (size_t)(begin - first) * e->vocab, reference, w->tokens + (size_t)item * w->window + begin + 1, end - begin,
+                  e->vocab);
+}
+
+static void engine_window(struct evaluation *e, uint32_t item, uint32_t thread) {
   const struct tansy_windows *w = e->windows;
   struct tansy_engine *engine = e->workers[thread].engine;
   enum tansy_status *status = &e->statuses[item];
   *status = tansy_engine_rewind(engine, 0);
-  if (*status == TANSY_OK) *status = tansy_eval_begin(engine, w->tokens + (size_t)item * w->window, w->window, 1);
+  if (*status == TANSY_OK) *status = tansy_eval_begin(engine, w->tokens + (size_t)item * w->window, scored_in(w, item).end, 1);
   int more = *status == TANSY_OK;
   while (more == 1) {
     more = tansy_eval_step(engine);
@@ -97,78 +144,86 @@ static void evaluate_window(void *ctx, uint32_t item, uint32_t thread) {
     for (uint32_t i = 0; i < n; i += N_LOGITS)
       score_rows(e, item, thread, tansy_logits(engine) + (size_t)i * e->vocab, first + i, n - i < N_LOGITS ? n - i : N_LOGITS);
   }
+}
+
+static void float_window(struct evaluation *e, uint32_t item, uint32_t thread) {
+  struct tansy_span s = scored_in(e->windows, item);
+  for (uint32_t first = s.begin - 1; first < s.end - 1; first += N_LOGITS) {
+    uint32_t n = s.end - 1 - first < N_LOGITS ? s.end - 1 - first : N_LOGITS;
+    score_rows(e, item, thread, float_logits(e->floats, e, item, thread, first, n, e->workers[thread].logits), first, n);
+  }
+}
+
+static void evaluate_window(void *ctx, uint32_t item, uint32_t thread) {
+  struct evaluation *e = ctx;
+  if (e->floats)
+    float_window(e, item, thread);
+  else
+    engine_window(e, item, thread);
   if (thread == 0) tansy_progress_at(e->progress, "evaluate", NULL, e->done_before + item);
 }
 
+static enum tansy_status start_engine(struct evaluation *e, const struct tansy_model_file *file, struct worker *w, struct tansy_failure *failure) {
+  struct tansy_options options = {.context = e->windows->window, .n_logits = N_LOGITS, .max_batch = 32, .residency = TANSY_RESIDENCY_INT8};
+  struct tansy_plan plan;
+  TANSY_TRY(tansy_model_file_load(file, &options, &w->arena, &w->engine, &plan, failure));
+  if (plan.context < e->windows->window)
+    return tansy_fail(failure, TANSY_ERR_CONTEXT, "windows of %u tokens exceed the model's context of %u", e->windows->window, plan.model_context);
+  e->vocab = plan.vocab;
+  return TANSY_OK;
+}
+
+/* file NULL: e->floats is evaluated */
 static enum tansy_status start_workers(struct evaluation *e, const struct tansy_model_file *file, struct tansy_failure *failure) {
   for (uint32_t i = 0; i < e->n_threads; i++) {
     struct worker *w = &e->workers[i];
-    struct tansy_options options = {.context = e->windows->window, .n_logits = N_LOGITS, .max_batch = 32, .residency = TANSY_RESIDENCY_INT8};
-    struct tansy_plan plan;
-    TANSY_TRY(tansy_model_file_load(file, &options, &w->arena, &w->engine, &plan, failure));
-    if (plan.context < e->windows->window)
-      return tansy_fail(failure, TANSY_ERR_CONTEXT, "windows of %u tokens exceed the model's context of %u", e->windows->window, plan.model_context);
-    e->vocab = plan.vocab;
-    if (e->ref && e->ref->runner.config->vocab != plan.vocab)
-      return tansy_fail(failure, TANSY_ERR_SHAPE, "the reference has %u tokens, %s has %u", e->ref->runner.config->vocab, file->path, plan.vocab);
-    w->reference_logits = malloc((size_t)N_LOGITS * plan.vocab * sizeof(float));
-    if (!w->reference_logits) return tansy_fail_memory(failure);
+    if (file) TANSY_TRY(start_engine(e, file, w, failure));
+    else e->vocab = e->floats->runner.config->vocab;
+    w->logits = malloc((size_t)N_LOGITS * e->vocab * sizeof(float));
+    w->reference_logits = malloc((size_t)N_LOGITS * e->vocab * sizeof(float));
+    if (!w->logits || !w->reference_logits) return tansy_fail_memory(failure);
   }
+  if (e->ref && e->ref->runner.config->vocab != e->vocab)
+    return tansy_fail(failure, TANSY_ERR_SHAPE, "the reference has %u tokens, the model has %u", e->ref->runner.config->vocab, e->vocab);
   return TANSY_OK;
+}
+
+static enum tansy_status evaluate(struct evaluation *e, const struct tansy_model_file *file, struct tansy_team *team, struct tansy_score *score,
+                                  struct tansy_failure *failure) {
+  uint32_t n = e->windows->n;
+  e->done_before = e->progress->done;
+  e->n_threads = tansy_team_n_threads(team);
+  *score = (struct tansy_score){0};
+  e->workers = calloc(e->n_threads, sizeof *e->workers);
+  e->scores = calloc(n, sizeof *e->scores);
+  e->statuses = calloc(n, sizeof *e->statuses);
+  enum tansy_status status = e->workers && e->scores && e->statuses ? start_workers(e, file, failure) : tansy_fail_memory(failure);
+  if (status == TANSY_OK) tansy_team_run(team, n, evaluate_window, e);
+  for (uint32_t i = 0; i < n && status == TANSY_OK; i++) {
+    if (e->statuses[i] != TANSY_OK) status = tansy_fail(failure, e->statuses[i], "evaluation failed in window %u", i);
+    tansy_score_merge(score, &e->scores[i]);
+  }
+  for (uint32_t i = 0; e->workers && i < e->n_threads; i++) {
+    free(e->workers[i].arena);
+    free(e->workers[i].logits);
+    free(e->workers[i].reference_logits);
+  }
+  free(e->workers);
+  free(e->scores);
+  free(e->statuses);
+  return status;
 }
 
 enum tansy_status tansy_evaluate(const struct tansy_model_file *file, struct tansy_reference *ref, struct tansy_team *team,
                                  const struct tansy_windows *windows, struct tansy_progress *progress, struct tansy_score *score,
                                  struct tansy_failure *failure) {
-  struct evaluation e = {.ref = ref, .windows = windows, .progress = progress, .done_before = progress->done, .n_threads = tansy_team_n_threads(team)};
-  *score = (struct tansy_score){0};
-  e.workers = calloc(e.n_threads, sizeof *e.workers);
-  e.scores = calloc(windows->n, sizeof *e.scores);
-  e.statuses = calloc(windows->n, sizeof *e.statuses);
-  enum tansy_status status = e.workers && e.scores && e.statuses ? start_workers(&e, file, failure) : tansy_fail_memory(failure);
-  if (status == TANSY_OK) {
-    tansy_team_run(team, windows->n, evaluate_window, &e);
-    for (uint32_t i = 0; i < windows->n && status == TANSY_OK; i++) {
-      if (e.statuses[i] != TANSY_OK) status = tansy_fail(failure, e.statuses[i], "evaluation failed in window %u", i);
-      tansy_score_merge(score, &e.scores[i]);
-    }
-  }
-  for (uint32_t i = 0; e.workers && i < e.n_threads; i++) {
-    free(e.workers[i].arena);
-    free(e.workers[i].reference_logits);
-  }
-  free(e.workers);
-  free(e.scores);
-  free(e.statuses);
-  return status;
+  struct evaluation e = {.ref = ref, .windows = windows, .progress = progress};
+  return evaluate(&e, file, team, score, failure);
 }
 
-static void reference_window(void *ctx, uint32_t item, uint32_t thread) {
-  struct evaluation *e = ctx;
-  uint32_t window = e->windows->window, hidden = e->ref->runner.config->hidden;
-  for (uint32_t first = 0; first < window; first += N_LOGITS) {
-    uint32_t n = window - first < N_LOGITS ? window - first : N_LOGITS;
-    float *logits = e->workers[thread].reference_logits;
-    tansy_head_forward(&e->ref->runner.forward[thread], &e->ref->outer.weights, e->ref->x + ((size_t)item * window + first) * hidden, n, logits);
-    tansy_score_add(&e->scores[item], logits, NULL, e->windows->tokens + (size_t)item * window + first + 1, first + n == window ? n - 1 : n, e->vocab);
-  }
-}
-
-enum tansy_status tansy_evaluate_reference(struct tansy_reference *ref, const struct tansy_windows *windows, struct tansy_score *score,
-                                           struct tansy_failure *failure) {
-  struct evaluation e = {.ref = ref, .windows = windows, .vocab = ref->runner.config->vocab, .n_threads = ref->runner.n_threads};
-  *score = (struct tansy_score){0};
-  e.workers = calloc(e.n_threads, sizeof *e.workers);
-  e.scores = calloc(windows->n, sizeof *e.scores);
-  enum tansy_status status = e.workers && e.scores ? TANSY_OK : tansy_fail_memory(failure);
-  for (uint32_t i = 0; i < e.n_threads && status == TANSY_OK; i++) {
-    e.workers[i].reference_logits = malloc((size_t)N_LOGITS * e.vocab * sizeof(float));
-    if (!e.workers[i].reference_logits) status = tansy_fail_memory(failure);
-  }
-  if (status == TANSY_OK) tansy_team_run(ref->runner.team, windows->n, reference_window, &e);
-  for (uint32_t i = 0; i < windows->n && status == TANSY_OK; i++) tansy_score_merge(score, &e.scores[i]);
-  for (uint32_t i = 0; e.workers && i < e.n_threads; i++) free(e.workers[i].reference_logits);
-  free(e.workers);
-  free(e.scores);
-  return status;
+enum tansy_status tansy_evaluate_floats(struct tansy_reference *model, struct tansy_reference *ref, struct tansy_team *team,
+                                        const struct tansy_windows *windows, struct tansy_progress *progress, struct tansy_score *score,
+                                        struct tansy_failure *failure) {
+  struct evaluation e = {.floats = model, .ref = ref, .windows = windows, .progress = progress};
+  return evaluate(&e, NULL, team, score, failure);
 }

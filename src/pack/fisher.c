@@ -2,13 +2,14 @@
  * are taken window by window, so the result is the same on every machine and for any number of threads. */
 #include "pack/fisher.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "pack/gradient.h"
 #include "pack/linalg.h"
 
-enum { BLOCK = 32, MAX_INPUT_NBYTES = 512 << 20, MAX_TOKENS = 8192 };
+enum { BLOCK = 32, MAX_INPUT_NBYTES = 512 << 20, MAX_TOKENS = 32768 };
 
 static const uint32_t linear_roles[TANSY_N_LAYER_LINEARS] = {TANSY_ROLE_Q,    TANSY_ROLE_K,  TANSY_ROLE_V,   TANSY_ROLE_O,
                                                              TANSY_ROLE_GATE, TANSY_ROLE_UP, TANSY_ROLE_DOWN};
@@ -30,6 +31,8 @@ struct work {
   float **scratch;       /* [n_threads] */
   double *sums;          /* [n_windows, n_sums] */
   size_t n_sums;
+  float **token;         /* [7] [n_windows * window]: squares of a token's gradient at each linear of the layer */
+  float *head_token;     /* [n_windows * window]: 1 - sum of p_v^2 */
 };
 
 static double uniform(uint64_t number) {
@@ -39,8 +42,8 @@ static double uniform(uint64_t number) {
   return (double)((z ^ (z >> 31)) >> 11) * 0x1p-53;
 }
 
-/* logits -> gradient of ln p(label), its sign turned; adds p (1 - p) to vocab */
-static void label_gradient(const struct tansy_config *c, float *logits, uint64_t number, float *vocab) {
+/* logits -> gradient of ln p(label), its sign turned; adds p (1 - p) to vocab. Returns the sum of p (1 - p). */
+static float label_gradient(const struct tansy_config *c, float *logits, uint64_t number, float *vocab) {
   float cap = c->logit_softcap, *p = logits;
   /* the cap's slope is needed after the softmax has taken the logits' place: it is 1 - (logit / cap)^2 */
   static const float no_slope = 1;
@@ -53,10 +56,14 @@ static void label_gradient(const struct tansy_config *c, float *logits, uint64_t
   tansy_softmax(logits, c->vocab, p, &largest);
   double left = uniform(number);
   while (label + 1 < c->vocab && left >= p[label]) left -= p[label++];
+  double sum = 0;
   for (uint32_t v = 0; v < c->vocab; v++) {
-    vocab[v] += p[v] * (1 - p[v]);
+    float spread = p[v] * (1 - p[v]);
+    vocab[v] += spread;
+    sum += spread;
     p[v] = (p[v] - (v == label)) * (slope ? slope[v] : no_slope);
   }
+  return (float)sum;
 }
 
 static void head_window(void *ctx, uint32_t item, uint32_t thread) {
@@ -74,10 +81,10 @@ static void head_window(void *ctx, uint32_t item, uint32_t thread) {
       float *row = logits + (size_t)t * c->vocab, *last = logits + (size_t)BLOCK * c->vocab;
       if (c->logit_softcap != 0) { /* label_gradient needs a free row behind its own */
         memcpy(last, row, c->vocab * sizeof *row);
-        label_gradient(c, last, at + t, w->vocab + (size_t)item * c->vocab);
+        w->head_token[at + t] = label_gradient(c, last, at + t, w->vocab + (size_t)item * c->vocab);
         memcpy(row, last, c->vocab * sizeof *row);
       } else {
-        label_gradient(c, row, at + t, w->vocab + (size_t)item * c->vocab);
+        w->head_token[at + t] = label_gradient(c, row, at + t, w->vocab + (size_t)item * c->vocab);
       }
     }
     memset(g_normed, 0, (size_t)n * c->hidden * sizeof *g_normed);
@@ -91,17 +98,27 @@ static void layer_window(void *ctx, uint32_t item, uint32_t thread) {
   struct work *w = ctx;
   size_t at = (size_t)item * w->window * w->r->config->hidden;
   double *sums = w->sums + (size_t)item * w->n_sums;
-  double **parts[TANSY_N_LAYER_LINEARS];
   struct tansy_output_fisher fisher = {0};
-  double **all[TANSY_N_LAYER_LINEARS] = {&fisher.q, &fisher.k, &fisher.v, &fisher.o, &fisher.gate, &fisher.up, &fisher.down};
-  memcpy(parts, all, sizeof parts);
+  struct tansy_squares *parts[TANSY_N_LAYER_LINEARS] = {&fisher.q, &fisher.k, &fisher.v, &fisher.o, &fisher.gate, &fisher.up, &fisher.down};
   struct tansy_layer_weights copy = *w->weights; /* tansy_layer_linear takes no const */
   for (int i = 0; i < TANSY_N_LAYER_LINEARS; i++) {
     uint32_t n_rows = tansy_layer_linear(&copy, linear_roles[i])->w.coded.shape.n_rows;
-    if (n_rows) *parts[i] = sums;
+    if (n_rows) *parts[i] = (struct tansy_squares){sums, w->token[i] + (size_t)item * w->window};
     sums += n_rows;
   }
   tansy_layer_backward(&w->r->forward[thread], w->layer, w->weights, w->x + at, w->window, w->g + at, w->scratch[thread], &fisher);
+}
+
+static double mean_of(const float *x, uint32_t n) {
+  double sum = 0;
+  for (uint32_t i = 0; i < n; i++) sum += x[i];
+  return sum / n;
+}
+
+/* around 1 */
+static void normalize(float *x, uint32_t n) {
+  double mean = mean_of(x, n);
+  for (uint32_t i = 0; i < n; i++) x[i] = mean > 0 ? (float)(x[i] / mean) : 1;
 }
 
 /* E[g_i^2] of one layer, from the sums of all windows in order */
@@ -123,6 +140,30 @@ static enum tansy_status keep_sums(struct work *w, struct tansy_fisher *out, str
   return TANSY_OK;
 }
 
+/* h_t scaled by the root of its weight, window by window */
+static enum tansy_status make_head_moment(struct work *w, struct tansy_fisher *out, struct tansy_failure *failure) {
+  const struct tansy_config *c = w->r->config;
+  const struct tansy_outer_weights *outer = w->r->outer;
+  uint32_t n = c->hidden;
+  float *h = malloc((size_t)w->window * n * sizeof *h);
+  if (!h) return tansy_fail_memory(failure);
+  for (uint32_t item = 0; item < w->n_windows; item++) {
+    for (size_t t = 0; t < w->window; t++) {
+      size_t token = (size_t)item * w->window + t;
+      if (c->norm_kind == TANSY_NORM_LAYER)
+        w->r->kernels.layer_norm(w->x + token * n, outer->final_norm, outer->final_norm_bias, n, c->norm_eps, h + t * n);
+      else
+        w->r->kernels.rms_norm(w->x + token * n, outer->final_norm, n, c->norm_eps, h + t * n);
+      float root = (float)sqrt(w->head_token[token]);
+      for (uint32_t j = 0; j < n; j++) h[t * n + j] *= root;
+    }
+    tansy_gram_add(w->r->team, out->head_moment, h, h, w->window, n);
+  }
+  free(h);
+  for (size_t i = 0; i < (size_t)n * n; i++) out->head_moment[i] /= (float)out->n_tokens;
+  return TANSY_OK;
+}
+
 static enum tansy_status go_back(const struct tansy_checkpoint *checkpoint, struct work *w, float **inputs, struct tansy_progress *progress,
                                  double work, struct tansy_fisher *out, struct tansy_failure *failure) {
   const struct tansy_config *c = w->r->config;
@@ -134,15 +175,19 @@ static enum tansy_status go_back(const struct tansy_checkpoint *checkpoint, stru
     out->vocab[v] = (float)(sum / out->n_tokens);
   }
   double done = progress->done;
+  normalize(w->head_token, out->n_tokens);
+  TANSY_TRY(make_head_moment(w, out, failure));
   for (uint32_t layer = c->n_layers; layer-- > 0;) {
     struct tansy_float_layer weights;
     TANSY_TRY(tansy_float_layer_load(checkpoint, layer, &weights, failure));
     w->weights = &weights.weights;
     w->layer = layer;
+    w->token = out->token + (size_t)layer * TANSY_N_LAYER_LINEARS;
     w->x = inputs[layer];
     memset(w->sums, 0, (size_t)w->n_windows * w->n_sums * sizeof *w->sums);
     tansy_team_run(w->r->team, w->n_windows, layer_window, w);
     enum tansy_status status = keep_sums(w, out, failure);
+    for (uint32_t i = 0; i < TANSY_N_LAYER_LINEARS; i++) normalize(w->token[i], out->n_tokens);
     tansy_float_layer_free(&weights);
     TANSY_TRY(status);
     tansy_progress_at(progress, "sensitivity", NULL, done + work * (c->n_layers - layer) / (double)c->n_layers);
@@ -187,10 +232,13 @@ enum tansy_status tansy_fisher_make(const struct tansy_checkpoint *checkpoint, s
   uint64_t max_tokens = MAX_INPUT_NBYTES / token_nbytes < MAX_TOKENS ? MAX_INPUT_NBYTES / token_nbytes : MAX_TOKENS;
   uint32_t n = (uint32_t)(max_tokens / windows->window);
   n = n < 1 ? 1 : n > windows->n ? windows->n : n;
-  *out = (struct tansy_fisher){.n_layers = c->n_layers, .n_tokens = n * windows->window};
+  *out = (struct tansy_fisher){.n_layers = c->n_layers, .n_tokens = n * windows->window, .window = windows->window, .n_given = windows->n, .n_windows = n};
   out->output = calloc((size_t)c->n_layers * TANSY_N_LAYER_LINEARS, sizeof *out->output);
   out->embed_moment = calloc((size_t)c->hidden * c->hidden, sizeof *out->embed_moment);
+  out->head_moment = calloc((size_t)c->hidden * c->hidden, sizeof *out->head_moment);
   out->vocab = calloc(c->vocab, sizeof *out->vocab);
+  uint32_t n_token = c->n_layers * TANSY_N_LAYER_LINEARS + 1;
+  out->token = calloc(n_token, sizeof *out->token);
 
   struct work w = {.r = r, .window = windows->window, .n_windows = n, .n_sums = sums_of_layer(checkpoint)};
   size_t n_hidden = (size_t)out->n_tokens * c->hidden, n_scratch = tansy_gradient_scratch_n(c, windows->window);
@@ -202,7 +250,9 @@ enum tansy_status tansy_fisher_make(const struct tansy_checkpoint *checkpoint, s
   w.sums = malloc((size_t)n * w.n_sums * sizeof *w.sums);
   w.logits = calloc(r->n_threads, sizeof *w.logits);
   w.scratch = calloc(r->n_threads, sizeof *w.scratch);
-  bool ok = out->output && out->embed_moment && out->vocab && inputs && tokens && w.g && w.vocab && w.sums && w.logits && w.scratch;
+  bool ok = out->output && out->embed_moment && out->head_moment && out->vocab && out->token && inputs && tokens && w.g && w.vocab && w.sums && w.logits && w.scratch;
+  for (uint32_t i = 0; ok && i < n_token; i++) ok = (out->token[i] = calloc(out->n_tokens, sizeof(float))) != NULL;
+  if (ok) w.head_token = out->token[n_token - 1];
   for (uint32_t i = 0; ok && i < r->n_threads; i++) {
     w.logits[i] = malloc((size_t)(BLOCK + 2) * c->vocab * sizeof(float));
     w.scratch[i] = malloc(n_scratch * sizeof(float));
@@ -228,8 +278,18 @@ enum tansy_status tansy_fisher_make(const struct tansy_checkpoint *checkpoint, s
 
 void tansy_fisher_free(struct tansy_fisher *f) {
   for (size_t i = 0; f->output && i < (size_t)f->n_layers * TANSY_N_LAYER_LINEARS; i++) free(f->output[i]);
+  for (size_t i = 0; f->token && i < (size_t)f->n_layers * TANSY_N_LAYER_LINEARS + 1; i++) free(f->token[i]);
+  free(f->token);
   free(f->output);
   free(f->embed_moment);
+  free(f->head_moment);
   free(f->vocab);
   *f = (struct tansy_fisher){0};
+}
+
+const float *tansy_fisher_tokens(const struct tansy_fisher *f, uint32_t layer, uint32_t role, uint32_t given) {
+  uint64_t number = ((uint64_t)given * f->n_windows + f->n_given - 1) / f->n_given; /* the first whose window is not before it */
+  if (number >= f->n_windows || number * f->n_given / f->n_windows != given) return NULL;
+  int linear = tansy_linear_number(role);
+  return f->token[linear < 0 ? f->n_layers * TANSY_N_LAYER_LINEARS : layer * TANSY_N_LAYER_LINEARS + (uint32_t)linear] + number * f->window;
 }

@@ -12,12 +12,22 @@ struct tansy_fisher {
   uint32_t n_layers;
   float **output;      /* [n_layers * 7] [n_rows]: E[g_i^2] a token; NULL where there is no such linear */
   float *embed_moment; /* [H, H]: E[g g^T] at an embedding row (its scale included) */
+  float *head_moment;  /* [H, H] lower triangle of E[h h^T] of the head's inputs, tokens weighted by 1 - sum of p_v^2 */
   float *vocab;        /* [vocab]: E[p_v (1 - p_v)], what the head's row v counts */
   uint32_t n_tokens;
+  uint32_t window;
+  uint32_t n_given;    /* windows of the text given, of which some were used */
+  uint32_t n_windows;  /* used: given window i * n_given / n_windows is number i */
+  float **token;       /* [n_layers * 7 + 1] [n_tokens]: how much an error in what a linear makes of a token is felt, 1 on average; the
+                        * last one is the head's */
 };
 
 /* number of the linear 0..6, or -1 */
 int tansy_linear_number(uint32_t role);
+
+/* weights of the tokens of window `given` at a linear of a layer, or at the head (EMBED or HEAD); NULL where the window was not used: they
+ * count as 1 */
+const float *tansy_fisher_tokens(const struct tansy_fisher *fisher, uint32_t layer, uint32_t role, uint32_t given);
 
 /* windows: a part of the calibration text; as many of them as memory for the layers' inputs allows are used */
 enum tansy_status tansy_fisher_make(const struct tansy_checkpoint *checkpoint, struct tansy_runner *runner, const struct tansy_windows *windows,

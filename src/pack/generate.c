@@ -58,7 +58,7 @@ enum tansy_status tansy_generate_windows(const struct tansy_checkpoint *c, struc
   struct tansy_runner runner = {0};
   struct draw d = {&c->config, window, malloc((size_t)n * window * sizeof *d.next)};
   float *x = malloc((size_t)n * window * c->config.hidden * sizeof *x);
-  *out = (struct tansy_windows){window, n, malloc((size_t)n * window * sizeof *out->tokens)};
+  *out = (struct tansy_windows){.window = window, .n = n, .tokens = malloc((size_t)n * window * sizeof *out->tokens)};
   enum tansy_status status = d.next && x && out->tokens ? tansy_float_outer_load(c, &outer, failure) : tansy_fail_memory(failure);
   if (status == TANSY_OK) status = tansy_runner_init(&runner, &c->config, &outer.weights, team, window, failure);
   for (uint32_t i = 0; i < n * window && status == TANSY_OK; i++)

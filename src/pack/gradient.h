@@ -8,9 +8,13 @@
 
 #include "model/forward.h"
 
-/* sums over tokens of squared gradients of each linear's outputs; any pointer may be NULL */
+/* squared gradients of a linear's outputs; either pointer may be NULL */
+struct tansy_squares {
+  double *row;  /* [n_rows]: sums over tokens, added up */
+  float *token; /* [n_tokens]: sums over outputs */
+};
 struct tansy_output_fisher {
-  double *q, *k, *v, *o, *gate, *up, *down; /* [n_rows of the linear] */
+  struct tansy_squares q, k, v, o, gate, up, down;
 };
 
 /* floats of scratch for windows of n_tokens */

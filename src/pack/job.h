@@ -60,6 +60,7 @@ struct tansy_paper_options {
   double alpha; /* column j is scaled by (largest |activation| of it)^-alpha; 0: no rescaling */
   double prune; /* share of the weights set to 0: those with the smallest |w| * largest |activation| */
   double step;  /* integer step in units of absmax / 127 of the rescaled row; 0: found from the target */
+  double table_step; /* partial compression: when the step is found, that of embedding and head is this many times the others' */
 };
 enum tansy_status tansy_recipe_paper(struct tansy_job *job, const struct tansy_paper_options *options, struct tansy_failure *failure);
 

@@ -23,10 +23,9 @@ static enum tansy_status allocate(struct tansy_best *b, struct tansy_failure *fa
   b->a = malloc(widest * widest * sizeof *b->a);
   b->c = malloc(widest * widest * sizeof *b->c);
   b->effective = malloc(widest * sizeof *b->effective);
-  b->head_moment = calloc((size_t)c->hidden * c->hidden, sizeof *b->head_moment);
   b->x = malloc(n_x * sizeof *b->x);
   b->rounded_x = malloc(n_x * sizeof *b->rounded_x);
-  return b->a && b->c && b->effective && b->head_moment && b->x && b->rounded_x ? TANSY_OK : tansy_fail_memory(failure);
+  return b->a && b->c && b->effective && b->x && b->rounded_x ? TANSY_OK : tansy_fail_memory(failure);
 }
 
 static void release(struct tansy_best *b) {
@@ -37,7 +36,7 @@ static void release(struct tansy_best *b) {
   tansy_runner_free(&b->runner);
   tansy_float_outer_free(&b->outer);
   tansy_float_outer_free(&b->rounded);
-  free(b->units), free(b->a), free(b->c), free(b->effective), free(b->head_moment), free(b->x), free(b->rounded_x);
+  free(b->units), free(b->a), free(b->c), free(b->effective), free(b->x), free(b->rounded_x);
 }
 
 /* rounds and codes the whole model over n_windows windows */

@@ -236,13 +236,19 @@ static enum tansy_status add_site(struct paper *p, uint32_t layer, enum tansy_si
   return status;
 }
 
+/* partial compression: what reads and predicts tokens keeps finer steps where steps are ours to choose */
+static double step_of(const struct paper *p, uint32_t role) {
+  bool is_table = role == TANSY_ROLE_EMBED || role == TANSY_ROLE_HEAD;
+  return p->options->step > 0 || !is_table ? p->step : p->step * p->options->table_step;
+}
+
 static enum tansy_status add_source(struct paper *p, const struct tansy_source *s, struct tansy_failure *failure) {
   const struct tansy_config *c = &p->job->checkpoint->config;
   enum tansy_site site = tansy_role_site(s->role);
   uint32_t layer = s->layer;
   /* learned positions are few and read as they are: 8-bit integers */
   if (s->role == TANSY_ROLE_POSITION_EMBED) return add_matrix(p, s, NULL, NULL, 1, failure);
-  if (s->role == TANSY_ROLE_EMBED && !c->tied) return add_matrix(p, s, NULL, NULL, p->step, failure);
+  if (s->role == TANSY_ROLE_EMBED && !c->tied) return add_matrix(p, s, NULL, NULL, step_of(p, s->role), failure);
   if (s->role == TANSY_ROLE_ATTN_NORM) return add_site(p, layer, TANSY_SITE_ATTN_IN, failure);
   if (s->role == TANSY_ROLE_MLP_NORM) return add_site(p, layer, TANSY_SITE_MLP_IN, failure);
   if (s->role == TANSY_ROLE_FINAL_NORM && !c->tied) return add_site(p, layer, TANSY_SITE_HEAD, failure);
@@ -250,7 +256,7 @@ static enum tansy_status add_source(struct paper *p, const struct tansy_source *
   if (tansy_role_is_site_norm(s->role)) return TANSY_OK; /* the bias went with its norm */
   if (!s->matrix) return tansy_job_add_vector(p->job, s, failure);
   if (s->role == TANSY_ROLE_EMBED || s->role == TANSY_ROLE_O || s->role == TANSY_ROLE_DOWN) TANSY_TRY(add_site(p, layer, site, failure));
-  return add_matrix(p, s, *site_vector(p, p->largest, layer, site), *site_vector(p, p->effective, layer, site), p->step, failure);
+  return add_matrix(p, s, *site_vector(p, p->largest, layer, site), *site_vector(p, p->effective, layer, site), step_of(p, s->role), failure);
 }
 
 static enum tansy_status build(struct paper *p, double done, struct tansy_failure *failure) {

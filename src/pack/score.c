@@ -53,4 +53,7 @@ void tansy_score_merge(struct tansy_score *score, const struct tansy_score *from
   score->n_agree += from->n_agree;
   score->reference_nll += from->reference_nll;
   score->kl += from->kl;
+  score->n_windows++;
+  score->n_whole += from->n_right == from->n;
+  score->n_reference_whole += from->n_reference_right == from->n;
 }

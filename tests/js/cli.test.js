@@ -259,6 +259,15 @@ test('eval of text and of token ids, with and without the reference', async () =
   assert.ok(Math.abs(report.bits_per_weight - (report.file_bytes * 8) / n) < 1e-6, 'every byte counts');
   assert.ok(report.kl > 0 && report.kl < 0.1, `${report.kl}`);
   assert.ok(Math.abs(report.perplexity / report.reference_perplexity - 1) < 0.1);
+  const guesses = join(folder, 'guesses.jsonl');
+  writeFileSync(guesses, ['the quick brown fox', 'jumps over the lazy dog'].map((line) => `${JSON.stringify({ text: line })}\n`).join(''));
+  const floats = await tansyJson(['eval', '-m', source, '--text', words, '--lambada', guesses, '--reference', source]);
+  assert.deepEqual([floats.kl, floats.same_top1, floats.file_bytes], [0, 1, undefined], 'a checkpoint runs in floats');
+  assert.equal(floats.perplexity, report.reference_perplexity);
+  assert.equal(floats.lambada.texts, 2);
+  assert.ok(floats.lambada.word_perplexity > 1 && floats.lambada.word_perplexity === floats.lambada.reference_word_perplexity);
+  writeFileSync(guesses, '{"text": "one"}\n');
+  assert.match((await tansy(['eval', '-m', model, '--lambada', guesses])).stderr, /Line 1 of .* is no \{"text"/);
   const ids = Buffer.alloc(400);
   for (let i = 0; i < 200; i++) ids.writeUInt16LE((i * 31) % 260, i * 2);
   writeFileSync(join(folder, 'ids.u16'), ids);

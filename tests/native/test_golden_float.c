@@ -69,7 +69,7 @@ static void check_case(const char *name) {
   REQUIRE(status == TANSY_OK);
 
   struct tansy_team *team = tansy_team_new(1);
-  struct tansy_windows windows = {n, 1, ids};
+  struct tansy_windows windows = {.window = n, .n = 1, .tokens = ids};
   struct tansy_progress progress = {0};
   struct tansy_reference reference;
   REQUIRE(tansy_reference_init(&reference, &checkpoint, team, &windows, &progress, &failure) == TANSY_OK);

@@ -120,7 +120,7 @@ static void test_output_fisher(void) {
     float *scratch = vector(&m, tansy_gradient_scratch_n(&m.config, 1), 1, 0);
     double sums[7][HEADS * D] = {{0}};
     memcpy(g, r, H * sizeof *g);
-    struct tansy_output_fisher fisher = {sums[0], sums[1], sums[2], sums[3], sums[4], sums[5], sums[6]};
+    struct tansy_output_fisher fisher = {{sums[0], NULL}, {sums[1], NULL}, {sums[2], NULL}, {sums[3], NULL}, {sums[4], NULL}, {sums[5], NULL}, {sums[6], NULL}};
     tansy_layer_backward(&m.f, 0, &m.w, x, 1, g, scratch, &fisher);
     static const uint32_t n_rows[7] = {HEADS * D, KV_HEADS * D, KV_HEADS * D, H, MLP, MLP, H};
     for (int l = 0; l < 7; l++) {
