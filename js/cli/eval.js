@@ -125,7 +125,12 @@ async function tokenizerOf(path, signal) {
   const config = join(path, 'tokenizer_config.json');
   const vocab = vocabOf(path);
   const tokenizer = new Tokenizer(readFileSync(join(path, 'tokenizer.json'), 'utf8'), existsSync(config) ? readFileSync(config, 'utf8') : undefined, vocab);
-  return { vocab, encode: (text) => tokenizer.encode(text, true), dispose: () => {} };
+  const { bos_token_id: bos } = JSON.parse(readFileSync(join(path, 'config.json'), 'utf8'));
+  const encode = (/** @type {string} */ text) => {
+    const ids = tokenizer.encode(text, true);
+    return Number.isInteger(bos) && ids[0] !== bos ? [bos, ...ids] : ids; /* as a model does it */
+  };
+  return { vocab, encode, dispose: () => {} };
 }
 
 /**

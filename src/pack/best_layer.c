@@ -189,10 +189,6 @@ static enum tansy_status round_site(struct tansy_best *b, uint32_t layer, enum t
   for (uint32_t i = 0; i < n_roles && status == TANSY_OK; i++) {
     struct tansy_unit *u = tansy_best_unit(b, roles[i], layer);
     float *w = (float *)(uintptr_t)tansy_layer_linear(rounded, roles[i])->w.f32; /* this layer's own copy */
-    if (n_roles > 1) { /* scales are shared, moments are not */
-      gather(b, layer, site, &roles[i], 1, weights, rounded);
-      mean = factor(b, b->a, n);
-    }
     status = correct_target(b, u->source->n_rows, n, w, failure);
     if (status == TANSY_OK) status = round_unit(b, u, b->a, mean, w, failure);
   }

@@ -13,7 +13,8 @@
 #include "pack/numeric.h"
 #include "pack/order.h"
 
-enum { QUICK_TOKENS = 8192 };
+enum { QUICK_TOKENS = 8192, MAX_PASSES = 4 };
+#define LEAST_BITS 0.3 /* a weight */
 
 static enum tansy_status allocate(struct tansy_best *b, struct tansy_failure *failure) {
   const struct tansy_config *c = b->config;
@@ -75,23 +76,30 @@ static enum tansy_status meet_size(struct tansy_best *b, struct tansy_failure *f
   uint32_t n_quick = QUICK_TOKENS / b->runner.window;
   n_quick = n_quick < 1 ? 1 : n_quick > job->calibration.n ? job->calibration.n : n_quick;
   double overhead = tansy_rate_overhead(b->checkpoint), total = 0, quick = (double)n_quick / job->calibration.n;
-  if (allowed - overhead < n_params * 0.3 / 8)
-    return tansy_fail(failure, TANSY_ERR_ARGUMENT, "%.0f bytes are too few: %.0f go to what is not weights, and weights need at least 0.3 bits each",
-                      allowed, overhead);
+  double least = overhead + n_params * LEAST_BITS / 8;
+  if (allowed < least)
+    return tansy_fail(failure, TANSY_ERR_ARGUMENT, "%.3f bits per weight are too few: %.0f bytes go to what is not weights; %.3f bits is the least", allowed * 8 / n_params,
+                      overhead, least * 8 / n_params);
   b->allowed = allowed - overhead;
   b->log_c = tansy_rate_solve(b->units, b->n_units, b->allowed);
   TANSY_TRY(run_pass(b, n_quick, false, quick, failure));
   TANSY_TRY(tansy_job_nbytes(job, &total, failure));
   overhead = total - b->spent; /* exact from here on but for a few bytes */
-  b->allowed = allowed * 0.9985 - overhead;
-  for (uint32_t i = 0; i < b->n_units; i++) b->units[i].nbytes = 0;
-  b->log_c = tansy_rate_solve(b->units, b->n_units, b->allowed);
-  TANSY_TRY(run_pass(b, job->calibration.n, true, 1, failure));
-  TANSY_TRY(tansy_job_nbytes(job, &total, failure));
-  if (total > allowed * 1.01 || total < allowed * 0.99)
-    return tansy_fail(failure, TANSY_ERR_ARGUMENT, "the model comes to %.3f bits per weight, not to the %.3f asked for", total * 8 / n_params,
-                      allowed * 8 / n_params);
-  return TANSY_OK;
+  /* Predictions are for matrices of some size: of tiny ones, tables and states are most, and it takes some passes to learn them. */
+  double aim = allowed * 0.9985, nearest = 0;
+  for (int round = 0; round < MAX_PASSES; round++) {
+    b->allowed = aim - overhead;
+    b->spent = 0;
+    for (uint32_t i = 0; i < b->n_units; i++) b->units[i].nbytes = 0;
+    b->log_c = tansy_rate_solve(b->units, b->n_units, b->allowed);
+    TANSY_TRY(run_pass(b, job->calibration.n, true, 1, failure));
+    TANSY_TRY(tansy_job_nbytes(job, &total, failure));
+    if (total <= allowed * 1.01 && total >= allowed * 0.99) return TANSY_OK;
+    if (nearest == 0 || fabs(total - allowed) < fabs(nearest - allowed)) nearest = total;
+    aim += allowed * 0.9985 - total;
+  }
+  return tansy_fail(failure, TANSY_ERR_ARGUMENT, "%.3f bits per weight cannot be met; the nearest that this model comes to is %.3f (%.0f bytes)",
+                    allowed * 8 / n_params, nearest * 8 / n_params, nearest);
 }
 
 static enum tansy_status compress(struct tansy_job *job, struct tansy_failure *failure) {
