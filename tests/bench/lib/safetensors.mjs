@@ -1,7 +1,13 @@
-// Safetensors files of f32 tensors, read whole and written whole.
+// Safetensors files, read whole as floats and written whole as f32.
 import { readFileSync, writeFileSync } from 'node:fs';
 
 /** @typedef {{name: string, shape: number[], values: Float32Array}} Tensor */
+
+/** @param {number} h bits of a half */
+function fromHalf(h) {
+  const [exponent, fraction] = [(h >> 10) & 31, h & 1023];
+  return (h >> 15 ? -1 : 1) * (exponent === 0 ? fraction * 2 ** -24 : (1 + fraction / 1024) * 2 ** (exponent - 15));
+}
 
 /** @param {string} path @returns {Tensor[]} */
 export function readSafetensors(path) {
@@ -11,8 +17,10 @@ export function readSafetensors(path) {
   return Object.entries(header)
     .filter(([name]) => name !== '__metadata__')
     .map(([name, { dtype, shape, data_offsets: [from, to] }]) => {
-      if (dtype !== 'F32') throw new Error(`${path}: ${name} is ${dtype}, not F32`);
-      return { name, shape, values: new Float32Array(bytes.buffer.slice(bytes.byteOffset + begin + from, bytes.byteOffset + begin + to)) };
+      const stored = bytes.buffer.slice(bytes.byteOffset + begin + from, bytes.byteOffset + begin + to);
+      if (dtype === 'F32') return { name, shape, values: new Float32Array(stored) };
+      if (dtype !== 'F16') throw new Error(`${path}: ${name} is ${dtype}, neither F32 nor F16`);
+      return { name, shape, values: Float32Array.from(new Uint16Array(stored), fromHalf) };
     });
 }
 
