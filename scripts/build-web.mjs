@@ -61,9 +61,9 @@ export async function buildWeb({ outdir = join(root, 'dist') } = {}) {
       format: 'iife',
       globalName: 'tansy',
       entryPoints: { tansy: 'web/global.js' },
-      // Only while the script runs does document.currentScript name it.
+      // Only while the script runs does document.currentScript name it. CDNs also serve it at the package's bare address.
       define: { 'import.meta.url': 'tansyScriptUrl' },
-      banner: { js: '(()=>{const tansyScriptUrl=document.currentScript.src;' },
+      banner: { js: '(()=>{let tansyScriptUrl=document.currentScript.src;if(!/\\.js([?#]|$)/.test(tansyScriptUrl))tansyScriptUrl=tansyScriptUrl.replace(/\\/?([?#].*)?$/,"/dist/tansy.js");' },
       footer: { js: 'globalThis.tansy=tansy})();' },
     }),
     build({ ...common, format: 'esm', entryPoints: { 'tansy-isolate': 'web/tansy-isolate.js' } }),

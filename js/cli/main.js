@@ -43,6 +43,7 @@ async function main(argv, signal) {
     process.exitCode = 2;
     return;
   }
+  if (name === 'help' && rest.length > 0) return main([rest[0], '--help'], signal);
   if (name === '--help' || name === '-h' || name === 'help') {
     process.stdout.write(OVERVIEW);
     return;

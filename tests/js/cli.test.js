@@ -28,6 +28,7 @@ function hasKeys(object, keys) {
 
 test('help and version', async () => {
   const overview = await tansy(['--help']);
+  assert.equal((await tansy(['help', 'run'])).stdout, (await tansy(['run', '--help'])).stdout);
   assert.equal(overview.status, 0);
   for (const command of ['compress', 'run', 'inspect', 'eval', 'bench', 'serve']) {
     assert.match(overview.stdout, new RegExp(`tansy ${command} `));

@@ -170,12 +170,12 @@ describe('in Chromium, under a strict Content-Security-Policy', { skip, timeout 
   });
   after(() => browser?.close());
 
-  /** Opens a folder's page, and checks what its script has left. @param {string} folder */
-  async function check(folder) {
+  /** Opens a folder's page, and checks what its script has left. @param {string} folder @param {string} [csp] */
+  async function check(folder, csp = STRICT_CSP) {
     cpSync(model, join(folder, 'model.tansy'));
     const files = staticHandler({ mounts: { '/': `${folder}/` } });
     const server = await listen(async (request, response) => {
-      response.setHeader('Content-Security-Policy', STRICT_CSP);
+      response.setHeader('Content-Security-Policy', csp);
       await files(request, response);
     }, 0, '127.0.0.1');
     const page = await browser.newPage();
@@ -207,6 +207,19 @@ describe('in Chromium, under a strict Content-Security-Policy', { skip, timeout 
     writeFileSync(join(folder, 'index.html'), '<!doctype html><title>t</title><script src="tansy/tansy.js"></script><script src="page.js"></script>');
     writeFileSync(join(folder, 'page.js'), PAGE_SCRIPT(''));
     await check(folder);
+  });
+
+  test("a script tag at a CDN's bare address, with the policy that docs/hosting.md names", async () => {
+    const cdn = await listen(staticHandler({ mounts: { '/npm/tansy@0.1.0': join(installed, 'dist/tansy.js'), '/npm/tansy@0.1.0/dist/': join(installed, 'dist') }, cors: true }), 0, '127.0.0.1');
+    const folder = join(scratch, 'cdn-page');
+    mkdirSync(folder);
+    writeFileSync(join(folder, 'index.html'), `<!doctype html><title>t</title><script src="${cdn.url}/npm/tansy@0.1.0"></script><script src="page.js"></script>`);
+    writeFileSync(join(folder, 'page.js'), PAGE_SCRIPT(''));
+    try {
+      await check(folder, `default-src 'none'; script-src 'self' 'wasm-unsafe-eval' ${cdn.url}; worker-src 'self' blob: ${cdn.url}; connect-src 'self' ${cdn.url}`);
+    } finally {
+      await cdn.close();
+    }
   });
 
   test('a Vite app', async () => {
