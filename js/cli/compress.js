@@ -19,17 +19,17 @@ export const command = {
   positionals: [1, 2],
   flags: {
     out: { names: ['-o', '--output'], type: 'string', value: 'FILE', help: 'the .tansy file to write (or the second argument)' },
-    bits: { names: ['--bits'], type: 'number', min: 0.5, max: 8, value: 'N', help: 'bits per weight to aim at (3.6); with --no-prune: plain integers of N bits (8)' },
-    size: { names: ['--size'], type: 'bytes', value: 'BYTES', help: 'or the size of the file to aim at, such as 64MB' },
-    maxKl: { names: ['--max-kl'], type: 'number', min: 0, value: 'NATS', help: 'or the divergence from the checkpoint to stay below, per token' },
+    bits: { names: ['--bits'], type: 'number', min: 0.5, max: 8, value: 'N', help: 'bits per weight to aim at, all bytes but the tokenizer counted (3.2); of the plain recipe: bits of its integers (8)' },
+    size: { names: ['--size'], type: 'bytes', value: 'BYTES', help: 'or the size of the file to aim at, tokenizer included, such as 64MB' },
+    maxKl: { names: ['--max-kl'], type: 'number', min: 0, value: 'NATS', help: 'or the divergence from the checkpoint to stay below, nats a token: the smallest file that does, on calibration text held out' },
     noPrune: { names: ['--no-prune'], type: 'flag', help: 'no pruning; without --recipe no rescaling either: plain uniform integers' },
     prune: { names: ['--prune'], type: 'number', min: 0, max: 1, value: 'X', help: 'how much to prune' },
     alpha: { names: ['--alpha'], type: 'number', min: 0, max: 1, value: 'X', help: 'how much of the activations goes into the rescaling; 0.5' },
-    recipe: { names: ['--recipe'], type: 'string', value: 'NAME', help: 'how to quantize, see src/pack/README.md' },
+    recipe: { names: ['--recipe'], type: 'string', value: 'NAME', help: 'how to quantize: best, paper or plain' },
     calibration: { names: ['--calibration'], type: 'string', value: 'FILE', help: 'text the model should be good at; English prose is built in' },
     calibrationTokens: { names: ['--calibration-tokens'], type: 'integer', min: 1, value: 'N', help: 'how much of it to use; 32768' },
     threads: { names: ['-t', '--threads'], type: 'integer', min: 1, max: 64, value: 'N', help: 'threads; all cores' },
-    dryRun: { names: ['--dry-run'], type: 'flag', help: 'say what would be written, and do not' },
+    dryRun: { names: ['--dry-run'], type: 'flag', help: 'say what would be written, size and expected loss of each matrix, and do not' },
     verbose: { names: ['-v', '--verbose'], type: 'flag', help: 'one line per matrix' },
   },
   notes: ['JSON: file_bytes, bits_per_weight, tensors (name, shape, entropy, bits_per_weight, escapes), …'],
@@ -71,6 +71,7 @@ async function compressFolder(input, out, values, signal) {
   const report = await withTemporaryFiles(async (write) => {
     const args = ['compress', input];
     if (out !== undefined) args.push('-o', resolve(out));
+    else if (values.maxKl !== undefined) args.push('-o', join(dirname(await write('trial', new Uint8Array())), 'model.tansy')); /* tries are measured as files */
     for (const [name, value] of Object.entries({
       '--bits': values.bits,
       '--size': values.size,
@@ -97,11 +98,13 @@ async function compressFolder(input, out, values, signal) {
   line.clear();
   countEveryByte(report);
   if (values.json) return printJson(report);
-  if (values.verbose) process.stdout.write(tensorTable(report.tensors));
+  if (values.verbose || values.dryRun) process.stdout.write(tensorTable(report.tensors));
   process.stdout.write(
     `${values.dryRun ? 'would be ' : `${out}: `}${formatBytes(report.file_bytes)}, ${report.bits_per_weight.toFixed(3)} bits per weight ` +
       `(${report.bits_per_weight_without_attachments.toFixed(3)} without the tokenizer), ${report.seconds.toFixed(1)} s\n`,
   );
+  if (report.kl !== undefined)
+    process.stdout.write(`${report.kl.toPrecision(4)} nats a token from the checkpoint, over ${report.kl_predictions} tokens of calibration text held out (${report.tries} tries)\n`);
 }
 
 /**
@@ -142,16 +145,34 @@ function calibrationIds(input, values) {
     return undefined;
   }
   const path = values.calibration ?? new URL('./calibration.txt', import.meta.url);
-  let text;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    throw new TansyError('TANSY_NOT_FOUND', `The calibration text ${path} cannot be read (${/** @type {NodeJS.ErrnoException} */ (error).code}); check the path.`, {}, error);
-  }
+  const text = readText(path);
   const config = join(input, 'tokenizer_config.json');
   const vocab = vocabOf(input);
   const tokenizer = new Tokenizer(readFileSync(tokenizerPath, 'utf8'), existsSync(config) ? readFileSync(config, 'utf8') : undefined, vocab);
   return idsToBytes(tokenizer.encode(text, true), vocab);
+}
+
+/**
+ * A calibration text: UTF-8 without control characters, and some of it.
+ * @param {string | URL} path
+ */
+function readText(path) {
+  let bytes;
+  try {
+    bytes = readFileSync(path);
+  } catch (error) {
+    throw new TansyError('TANSY_NOT_FOUND', `The calibration text ${path} cannot be read (${/** @type {NodeJS.ErrnoException} */ (error).code}); check the path.`, {}, error);
+  }
+  const unusable = (/** @type {string} */ why) => new TansyError('TANSY_CALIBRATION', `The calibration text ${path} ${why}; give a plain UTF-8 text such as the model writes.`);
+  let text;
+  try {
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    throw unusable('is binary, or text that is not UTF-8');
+  }
+  if (text.trim() === '') throw unusable('is empty');
+  if (/[\0-\x08\x0e-\x1a\x1c-\x1f]/.test(text)) throw unusable('is binary: it has control characters');
+  return text;
 }
 
 /** @param {string} input */
@@ -170,7 +191,14 @@ export function tensorTable(tensors) {
   const number = (/** @type {unknown} */ value, /** @type {number} */ digits) => (typeof value === 'number' ? value.toFixed(digits) : '');
   const rows = tensors.map((t) => {
     const loss = t.entropy > 0 ? ((t.bits_per_weight / t.entropy - 1) * 100).toFixed(1) : '';
-    return [t.name, t.shape.join(' x '), number(t.entropy, 3), number(t.bits_per_weight, 3), loss, String(t.escapes ?? ''), number(t.zeros, 3)];
+    const kl = typeof t.expected_kl === 'number' ? t.expected_kl.toExponential(2) : '';
+    return [t.name, t.shape.join(' x '), number(t.entropy, 3), number(t.bits_per_weight, 3), loss, String(t.escapes ?? ''), number(t.zeros, 3), kl];
   });
-  return table(['tensor', 'shape', 'entropy', 'bits', 'loss %', 'escapes', 'zeros'], rows, [false, true, true, true, true, true, true]);
+  const head = ['tensor', 'shape', 'entropy', 'bits', 'loss %', 'escapes', 'zeros', 'expected KL'];
+  const n = rows.some((row) => row[7] !== '') ? 8 : 7;
+  return table(
+    head.slice(0, n),
+    rows.map((row) => row.slice(0, n)),
+    head.map((_, i) => i > 0),
+  );
 }

@@ -5,6 +5,8 @@
 #include "pack/command.h"
 #include "pack/files.h"
 #include "pack/job.h"
+#include "pack/meet_kl.h"
+#include "pack/text_check.h"
 
 struct options {
   const char *out, *recipe, *calibration, *progress, *size;
@@ -103,7 +105,14 @@ static enum tansy_status attach(struct tansy_writer *w, const char *spec, struct
   return TANSY_OK;
 }
 
-static void report(const struct options *o, const struct tansy_job *job, const char *recipe, const struct tansy_file_sizes *sizes) {
+/* what was learned on the way, for the report */
+struct findings {
+  struct tansy_text_check text;
+  struct tansy_kl_met met;
+};
+
+static void report(const struct options *o, const struct tansy_job *job, const char *recipe, const struct findings *found,
+                   const struct tansy_file_sizes *sizes) {
   struct tansy_out out = {.file = stdout};
   double n = (double)job->checkpoint->n_params;
   tansy_out_begin(&out, NULL, '{');
@@ -113,6 +122,15 @@ static void report(const struct options *o, const struct tansy_job *job, const c
   tansy_out_uint(&out, "n_params", job->checkpoint->n_params);
   tansy_out_uint(&out, "n_matrix_params", job->checkpoint->n_matrix_params);
   tansy_out_uint(&out, "calibration_tokens", (uint64_t)job->calibration.n * job->calibration.window);
+  if (found->text.n_tokens) {
+    tansy_out_number(&out, "calibration_nll", found->text.nll);
+    tansy_out_number(&out, "calibration_expected_nll", found->text.entropy);
+  }
+  if (found->met.n_tries) {
+    tansy_out_number(&out, "kl", found->met.kl);
+    tansy_out_uint(&out, "kl_predictions", found->met.n_predictions);
+    tansy_out_uint(&out, "tries", found->met.n_tries);
+  }
   tansy_out_uint(&out, "file_bytes", sizes->file_nbytes);
   tansy_out_uint(&out, "attachment_bytes", sizes->attachment_nbytes);
   tansy_out_uint(&out, "tensor_bytes", sizes->tensor_nbytes);
@@ -165,6 +183,21 @@ static enum tansy_status read_calibration(const struct options *o, struct tansy_
   return status;
 }
 
+/* a text of another kind than the model's own calibrates it for what it does not do */
+static enum tansy_status check_calibration(struct tansy_job *job, struct tansy_text_check *check, struct tansy_failure *failure) {
+  tansy_progress_at(&job->progress, "text", NULL, 0);
+  TANSY_TRY(tansy_text_check(job->checkpoint, job->team, &job->calibration, check, failure));
+  if (check->nll - check->entropy > TANSY_TEXT_STRANGE) {
+    char text[240];
+    snprintf(text, sizeof text,
+             "the model does not know this kind of calibration text (another language, or noise?): it is surprised by %.1f nats a token and "
+             "expects %.1f; the result will be worse than with text of its own kind",
+             check->nll, check->entropy);
+    tansy_progress_warn(&job->progress, text);
+  }
+  return TANSY_OK;
+}
+
 /* "123", "40MB", "1.5GB", "800KB" (powers of ten), "40MiB" */
 static enum tansy_status parse_size(const char *text, double *out, struct tansy_failure *failure) {
   static const struct {
@@ -196,6 +229,7 @@ static enum tansy_status read_target(const struct options *o, struct tansy_job *
 
 static enum tansy_status run_recipe(const struct options *o, const char *recipe, struct tansy_job *job, struct tansy_failure *failure) {
   if (strcmp(recipe, "plain") == 0) {
+    if (o->size || o->kl_given) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "the plain recipe takes --bits, not --size or --max-kl");
     double bits = o->bits_given ? o->bits : 8;
     if (!(bits >= 2 && bits <= 8 && bits == (double)(uint32_t)bits))
       return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--bits of the plain recipe is a whole number from 2 to 8");
@@ -208,17 +242,38 @@ static enum tansy_status run_recipe(const struct options *o, const char *recipe,
     if (!(paper.prune >= 0 && paper.prune < 1)) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--prune is 0 to 1");
     if (o->step_given && !(paper.step >= 0.005)) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--step is 0.005 or more");
     if (!(paper.table_step > 0 && paper.table_step <= 1)) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--table-step is greater than 0, at most 1");
-    if (job->target.kind == TANSY_TARGET_KL) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--max-kl is for the best recipe");
     return tansy_recipe_paper(job, &paper, failure);
   }
   if (strcmp(recipe, "best") == 0) return tansy_recipe_best(job, failure);
   return tansy_fail(failure, TANSY_ERR_ARGUMENT, "unknown recipe \"%s\" (plain, paper, best)", recipe);
 }
 
+struct recipe_call {
+  const struct options *options;
+  const char *name;
+};
+
+static enum tansy_status call_recipe(void *ctx, struct tansy_job *job, struct tansy_failure *failure) {
+  const struct recipe_call *call = ctx;
+  return run_recipe(call->options, call->name, job, failure);
+}
+
+/* the recipe once, or until the divergence asked for is met */
+static enum tansy_status make_model(const struct options *o, const char *recipe, struct tansy_job *job, struct tansy_kl_met *met,
+                                    struct tansy_failure *failure) {
+  if (job->target.kind != TANSY_TARGET_KL || strcmp(recipe, "plain") == 0) return run_recipe(o, recipe, job, failure);
+  if (!job->calibration.n) return tansy_fail(failure, TANSY_ERR_CALIBRATION, "--max-kl needs a calibration text to measure it on");
+  if (!o->out) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--max-kl with --dry-run needs -o too: tries are written beside it, and removed");
+  char trial[4096];
+  if (snprintf(trial, sizeof trial, "%s.trial", o->out) >= (int)sizeof trial) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "-o: the path is too long");
+  return tansy_meet_kl(job, job->target.value, trial, call_recipe, &(struct recipe_call){o, recipe}, met, failure);
+}
+
 static enum tansy_status compress(const struct options *o, const char *in_dir, struct tansy_failure *failure) {
   struct tansy_checkpoint checkpoint;
   struct tansy_job job = {0};
   struct tansy_file_sizes sizes = {0};
+  struct findings found = {0};
   /* plain integers are what "8 bits, nothing pruned" means */
   const char *recipe = o->recipe ? o->recipe : o->no_prune ? "plain" : "best";
   TANSY_TRY(tansy_progress_kind_parse(o->progress, &job.progress.kind, failure));
@@ -234,12 +289,13 @@ static enum tansy_status compress(const struct options *o, const char *in_dir, s
   if (status == TANSY_OK && o->calibration && strcmp(recipe, "plain") != 0) status = read_calibration(o, &job, failure);
   tansy_progress_start(&job.progress, job.progress.kind, 0);
   double started = job.progress.started;
-  if (status == TANSY_OK) status = run_recipe(o, recipe, &job, failure);
+  if (status == TANSY_OK && job.calibration.n) status = check_calibration(&job, &found.text, failure);
+  if (status == TANSY_OK) status = make_model(o, recipe, &job, &found.met, failure);
   if (status == TANSY_OK)
     status = o->dry_run ? tansy_writer_sizes(&job.writer, &sizes, failure) : tansy_writer_write(&job.writer, o->out, &sizes, failure);
   tansy_progress_finish(&job.progress);
   job.progress.started = started;
-  if (status == TANSY_OK) report(o, &job, recipe, &sizes);
+  if (status == TANSY_OK) report(o, &job, recipe, &found, &sizes);
   tansy_writer_free(&job.writer);
   tansy_team_free(job.team);
   free(job.calibration.tokens);

@@ -1,6 +1,7 @@
 /* main.c: tansy-pack, the compressor's command line. Native and WASI from this source; people use it through `tansy`
  * (js/cli), which turns text into token ids. Result: one JSON object on stdout. Failure: {"error": {code, message}} there,
  * exit status 1 (2: wrong usage). */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -22,6 +23,9 @@ int main(int argc, char **argv) {
     fputs(usage, stdout);
     return 0;
   }
+#if defined(SIGXFSZ) && !defined(__wasi__)
+  signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is then a failed write like any other */
+#endif
   struct tansy_failure failure = {""};
   enum tansy_status status = TANSY_ERR_ARGUMENT;
   bool known = false;

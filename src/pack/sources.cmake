@@ -19,6 +19,7 @@ set(TANSY_PACK_SOURCES
   src/pack/hf_config.c
   src/pack/hf_names.c
   src/pack/linalg.c
+  src/pack/meet_kl.c
   src/pack/model_file.c
   src/pack/numeric.c
   src/pack/order.c
@@ -32,6 +33,7 @@ set(TANSY_PACK_SOURCES
   src/pack/score.c
   src/pack/site_scale.c
   src/pack/team.c
+  src/pack/text_check.c
   src/pack/vectors.c
   src/pack/writer.c
 )

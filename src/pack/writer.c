@@ -1,6 +1,7 @@
 /* writer.c: see writer.h. The payload never exists in one piece: its checksums are taken, and it is written, tensor by tensor. */
 #include "pack/writer.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -229,7 +230,8 @@ enum tansy_status tansy_writer_write(const struct tansy_writer *w, const char *p
       failed = b.nbytes && fwrite(b.bytes, 1, b.nbytes, file.file) != b.nbytes;
     }
     if (failed) {
-      status = tansy_fail(failure, TANSY_ERR_IO, "%s: writing failed (no space left?)", path);
+      status = tansy_fail(failure, TANSY_ERR_IO, "%s: writing %llu bytes failed (%s); nothing is left of it", path, (unsigned long long)sizes->file_nbytes,
+                          strerror(errno));
       tansy_new_file_abandon(&file);
     } else {
       status = tansy_new_file_commit(&file, failure);
