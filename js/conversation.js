@@ -95,6 +95,22 @@ export class Conversation {
   }
 
   /**
+   * Makes room in a full context and appends a token: of what was there the newer half stays, after a BOS at its beginning, and is
+   * evaluated anew, so that the cache is what it would be had the text begun there.
+   * @param {number} id
+   * @param {number | undefined} bos
+   * @param {AbortSignal | undefined} signal
+   * @returns {Promise<number>} milliseconds
+   */
+  async shift(id, bos, signal) {
+    const n = this.#residence.contextSize >> 1;
+    const kept = n > 0 ? this.#cached.slice(-n) : [];
+    if (n > 1 && this.#cached[0] === bos) kept[0] = /** @type {number} */ (bos);
+    this.forget();
+    return this.append([...kept, id], signal);
+  }
+
+  /**
    * Appends a token and as many of the guesses after it as the model would have picked itself.
    * @param {number} id
    * @param {readonly number[]} draft

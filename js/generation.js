@@ -6,7 +6,7 @@ import { TansyError, throwIfAborted } from './errors.js';
 import { Speculation, canSpeculate } from './speculate.js';
 import { StopMatcher } from './stop.js';
 
-/** @typedef {'stop' | 'length'} FinishReason stop: an end token or stop string; length: maxTokens or the context is full */
+/** @typedef {'stop' | 'length'} FinishReason stop: an end token or stop string; length: maxTokens, or the context is full (contextOverflow) */
 
 /**
  * An async iterator of text, with what is known beyond the text.
@@ -66,6 +66,7 @@ export class Timing {
  * @property {import('./tokenizer.js').TextStream} [text] without: no text, ids only
  * @property {import('./steer.js').Steering} [steering]
  * @property {readonly number[]} eos
+ * @property {number} [bos]
  * @property {Timing} timing is filled in
  */
 
@@ -74,7 +75,7 @@ export class Timing {
  * @param {Run} run
  * @returns {AsyncGenerator<string, void, void>}
  */
-export async function* runGeneration(generation, { residence, conversation, options, text, steering, eos, timing }) {
+export async function* runGeneration(generation, { residence, conversation, options, text, steering, eos, bos, timing }) {
   const { promptIds } = generation;
   const { signal, maxTokens = Infinity } = options;
   const ends = new Set(options.ignoreEos ? [] : eos);
@@ -121,7 +122,12 @@ export async function* runGeneration(generation, { residence, conversation, opti
       residence.present();
       continue;
     }
-    if (isFull()) break;
+    if (isFull()) {
+      if (options.contextOverflow === 'stop') break;
+      timing.decodeMs += await conversation.shift(id, bos, signal);
+      timing.decodeTokens++;
+      continue;
+    }
     const { position, plan } = residence.engine;
     const draft = speculation?.draft(Math.min(maxTokens - n - 2, residence.contextSize - position - 1, plan.maxBatch - 1)) ?? [];
     if (draft.length > 0) {

@@ -288,6 +288,7 @@ export class Model {
         options,
         text: this.hasTokenizer ? new TextStream(this.#text(), generation.promptIds) : undefined,
         steering,
+        bos: this.config.bos,
         eos: this.config.eos,
         timing: (this.#timing = new Timing()),
       });

@@ -38,6 +38,7 @@ const GENERATE = /** @type {const} */ ({
   ignoreEos: { type: 'boolean', default: false },
   addBos: { type: 'boolean' },
   speculate: { type: 'boolean' },
+  contextOverflow: { type: 'choice', choices: ['stop', 'shift'], default: 'stop' },
   signal: { type: 'any' },
   onToken: { type: 'any' },
 });
@@ -158,6 +159,8 @@ function checkOne(name, rule, value) {
  * @property {boolean} [ignoreEos] go on past the end of the text; false
  * @property {boolean} [addBos] begin with the token that begins texts; as the model says
  * @property {boolean} [speculate] verify guesses in batches, which changes no token; where it has been faster so far when left out
+ * @property {'stop' | 'shift'} [contextOverflow] what a full context does: the text ends ('stop', when left out), or goes on from the newer half
+ *   of its tokens (and the BOS before them), evaluated anew: what follows is what a prompt of these tokens would give
  * @property {AbortSignal} [signal] stops the work within a layer
  * @property {(id: number) => void} [onToken] called with each token
  */
@@ -166,7 +169,7 @@ function checkOne(name, rule, value) {
 
 /**
  * @typedef {Required<Omit<SamplerOptions, 'seed'>> & {seed?: number, maxTokens?: number, stop: string[], ignoreEos: boolean, addBos?: boolean,
- *   logitBias?: unknown, logprobs?: number, responseFormat?: unknown, speculate?: boolean,
+ *   logitBias?: unknown, logprobs?: number, responseFormat?: unknown, speculate?: boolean, contextOverflow: 'stop' | 'shift',
  *   signal?: AbortSignal, onToken?: (id: number) => void}} CheckedGenerateOptions
  */
 
