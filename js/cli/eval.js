@@ -139,7 +139,7 @@ async function tokenizerOf(path, signal) {
  * @param {string} path
  * @param {number} max
  */
-function lastWords(encode, path, max) {
+export function lastWords(encode, path, max) {
   const lines = readFileSync(path, 'utf8').split('\n').filter((line) => line.trim() !== '');
   const numbers = [];
   for (const [i, line] of lines.slice(0, max).entries()) {

@@ -6,11 +6,15 @@
 // text is corpus/valid: other books. Rows and the floors they must reach go to tests/bench/results/quality.json, plots beside it.
 // What was computed is kept in build/bench-quality, so that a run that was cut short goes on; --fresh forgets it.
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
+import { vocabOf } from '../../js/cli/compress.js';
+import { lastWords } from '../../js/cli/eval.js';
+import { idsToBytes, runPack } from '../../js/cli/pack.js';
+import { Tokenizer } from '../../js/tokenizer.js';
 import { FIXED_FORMATS, roundToFormat } from '../reference/fixed_formats.js';
 import { checkpointOfTansy } from './lib/decoded.mjs';
 import { lineChart } from './lib/plot.mjs';
@@ -26,7 +30,7 @@ const { values } = parseArgs({
   options: {
     models: { type: 'string', default: 'books-3m,stories260K' },
     tokens: { type: 'string', default: '32768' },
-    texts: { type: 'string', default: '300' },
+    texts: { type: 'string', default: '200' },
     fresh: { type: 'boolean', default: false },
   },
 });
@@ -36,7 +40,7 @@ mkdirSync(work, { recursive: true });
 mkdirSync(results, { recursive: true });
 
 /** The compressor's points, in bits per weight. */
-const POINTS = { paper: [2.8, 3.2, 3.64, 4.2, 5], best: [2.2, 2.67, 2.94, 3.07, 3.2, 3.9] };
+const POINTS = { paper: [3.2, 3.64, 4.2, 5], best: [2.2, 2.67, 2.94, 3.2, 3.9] };
 /** What --recipe paper leaves out, step by step: 8 bits a weight, each with its options. */
 const ABLATION = /** @type {const} */ ([
   ['INT8 per row', ['--alpha', '0', '--prune', '0', '--step', '1']],
@@ -44,25 +48,18 @@ const ABLATION = /** @type {const} */ ([
   ['+ pruning', ['--step', '1']],
 ]);
 
-/** @param {string[]} args of the command line @returns {any} */
-function tansy(args) {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [join(root, 'js/cli/main.js'), ...args, '--json'], { encoding: 'utf8', maxBuffer: 1 << 26 });
-  if (status !== 0) throw new Error(`tansy ${args.join(' ')}: ${stderr}`);
-  return JSON.parse(stdout);
-}
-
 /**
  * The answer from the last time, or a new one.
  * @template T
  * @param {string} name
- * @param {() => T} make
- * @returns {T}
+ * @param {() => T | Promise<T>} make
+ * @returns {Promise<T>}
  */
-function kept(name, make) {
+async function kept(name, make) {
   const path = join(work, `${name}.json`);
   if (existsSync(path)) return JSON.parse(readFileSync(path, 'utf8'));
   const started = Date.now();
-  const value = make();
+  const value = await make();
   writeFileSync(path, JSON.stringify(value));
   console.log(`${name} (${((Date.now() - started) / 1000).toFixed(0)} s)`);
   return value;
@@ -72,31 +69,38 @@ function kept(name, make) {
 const corpus = (name) => spawnSync('xz', ['-dc', join(shared, 'corpus', name)], { maxBuffer: 1 << 29 }).stdout.toString('utf8');
 
 /** Calibration: pieces from all over the training text. */
-function writeTexts() {
-  const calibration = join(work, 'calibration.txt');
-  const evaluation = join(work, 'evaluation.txt');
-  if (existsSync(calibration) && existsSync(evaluation)) return { calibration, evaluation };
+function calibrationText() {
   const text = corpus('train.txt.xz');
   const [n, length] = [64, 9375];
-  const pieces = Array.from({ length: n }, (_, i) => {
-    const at = Math.floor((i * (text.length - length)) / (n - 1));
-    return text.slice(at, at + length);
-  });
-  writeFileSync(calibration, pieces.join('\n'));
-  writeFileSync(evaluation, corpus('valid.txt.xz'));
-  return { calibration, evaluation };
+  return Array.from({ length: n }, (_, i) => text.slice(Math.floor((i * (text.length - length)) / (n - 1))).slice(0, length)).join('\n');
 }
 
-const texts = writeTexts();
+/** Texts as a model's tokens, in files for tansy-pack. @param {string} name */
+async function textsOf(name) {
+  const files = { calibration: join(work, `${name}.calibration.ids`), evaluation: join(work, `${name}.evaluation.ids`), words: join(work, `${name}-${values.texts}.words`) };
+  await kept(`${name}_texts`, () => {
+    const folder = join(shared, 'models', name);
+    const vocab = vocabOf(folder);
+    const tokenizer = new Tokenizer(readFileSync(join(folder, 'tokenizer.json'), 'utf8'), readFileSync(join(folder, 'tokenizer_config.json'), 'utf8'), vocab);
+    const encode = (/** @type {string} */ text) => tokenizer.encode(text, true);
+    writeFileSync(files.calibration, idsToBytes(encode(calibrationText()), vocab));
+    writeFileSync(files.evaluation, idsToBytes(encode(corpus('valid.txt.xz')), vocab));
+    writeFileSync(files.words, lastWords(encode, join(shared, 'texts/lambada-a.jsonl'), Number(values.texts)));
+    return true;
+  });
+  return files;
+}
 
 /**
- * @param {string} model a file or a checkpoint
- * @param {string} reference
+ * @param {string} name of the model
+ * @param {string} path a file or a checkpoint
  * @param {boolean} [guess] LAMBADA too
  */
-function evaluate(model, reference, guess = false) {
-  const lambada = guess ? ['--lambada', join(shared, 'texts/lambada-a.jsonl'), '--max-texts', values.texts] : [];
-  const r = tansy(['eval', '-m', model, '--text', texts.evaluation, '--reference', reference, '--max-tokens', values.tokens, ...lambada]);
+async function evaluate(name, path, guess = false) {
+  const reference = join(shared, 'models', name);
+  const files = await textsOf(name);
+  const r = await runPack(['eval', path, '--tokens', files.evaluation, '--reference', reference, '--max-tokens', values.tokens]);
+  const words = guess ? await runPack(['eval', path, '--cloze', files.words]) : undefined;
   return {
     perplexity: r.perplexity,
     perplexity_rise: r.perplexity / r.reference_perplexity - 1,
@@ -104,32 +108,32 @@ function evaluate(model, reference, guess = false) {
     top1_loss: 1 - r.top1 / r.reference_top1,
     kl: r.kl,
     same_top1: r.same_top1,
-    ...(r.lambada === undefined ? {} : { lambada_accuracy: r.lambada.accuracy, lambada_word_perplexity: r.lambada.word_perplexity }),
+    ...(words === undefined ? {} : { lambada_accuracy: words.accuracy, lambada_word_perplexity: words.word_perplexity }),
   };
 }
 
-/** @typedef {ReturnType<typeof evaluate> & {method: string, bits_per_weight: number, bytes: number, asked?: number}} Row */
+/** @typedef {Awaited<ReturnType<typeof evaluate>> & {method: string, bits_per_weight: number, bytes: number, n_params: number}} Row */
 
 /**
  * @param {string} name of the model
  * @param {string[]} flags
  * @param {string} method
  * @param {boolean} [guess]
- * @returns {Row}
+ * @returns {Promise<Row>}
  */
-function compressed(name, flags, method, guess = false) {
+async function compressed(name, flags, method, guess = false) {
   const label = `${name} ${method} ${flags.join(' ')}`.replaceAll(/[^\w.-]+/g, '_');
   const file = join(work, `${label}.tansy`);
-  return kept(label, () => {
-    const report = tansy(['compress', join(shared, 'models', name), '-o', file, '--calibration', texts.calibration, ...flags]);
-    const bytes = report.file_bytes - report.attachment_bytes;
-    return { method, bits_per_weight: (bytes * 8) / report.n_params, bytes, ...evaluate(file, join(shared, 'models', name), guess) };
+  return kept(label, async () => {
+    const { calibration } = await textsOf(name);
+    const { file_bytes: bytes, n_params: n } = await runPack(['compress', join(shared, 'models', name), '-o', file, '--calibration', calibration, ...flags]);
+    return { method, bits_per_weight: (bytes * 8) / n, bytes, n_params: n, ...(await evaluate(name, file, guess)) };
   });
 }
 
-/** @param {string} name of the model @param {string} format @returns {Row} */
-function fixedRate(name, format) {
-  return kept(`${name} ${format}`.replaceAll(' ', '_'), () => {
+/** @param {string} name of the model @param {string} format @returns {Promise<Row>} */
+async function fixedRate(name, format) {
+  return kept(`${name} ${format}`.replaceAll(' ', '_'), async () => {
     const source = join(shared, 'models', name);
     const folder = join(work, `${name}-${format}`);
     mkdirSync(folder, { recursive: true });
@@ -141,16 +145,16 @@ function fixedRate(name, format) {
       bytes += shape.length === 2 ? roundToFormat(format, weights) : weights.byteLength;
     }
     writeSafetensors(join(folder, 'model.safetensors'), tensors);
-    return { method: format, bits_per_weight: (bytes * 8) / n, bytes, ...evaluate(folder, source) };
+    return { method: format, bits_per_weight: (bytes * 8) / n, bytes, n_params: n, ...(await evaluate(name, folder)) };
   });
 }
 
 /** The same integers with float activations: what 8-bit activations cost. @param {string} name @param {Row} engine @param {string} file */
-function activations(name, engine, file) {
-  const floats = kept(`${name}_float_activations`, () => {
+async function activations(name, engine, file) {
+  const floats = await kept(`${name}_float_activations`, () => {
     const folder = join(work, `${name}-decoded`);
     checkpointOfTansy(file, join(shared, 'models', name), folder);
-    return evaluate(folder, join(shared, 'models', name));
+    return evaluate(name, folder);
   });
   return {
     of: `best at ${engine.bits_per_weight.toFixed(2)} bits per weight`,
@@ -172,7 +176,7 @@ function klAt(rows, bits) {
   return Math.exp(Math.log(a.kl) * (1 - t) + Math.log(b.kl) * t);
 }
 
-/** The floors, with books-3m's rows. @param {Row[]} rows @param {ReturnType<typeof activations>} activation */
+/** The floors, with books-3m's rows. @param {Row[]} rows @param {Awaited<ReturnType<typeof activations>>} activation */
 function checksOf(rows, activation) {
   const of = (/** @type {string} */ method) => rows.filter((r) => r.method === method);
   const at = (/** @type {string} */ method, /** @type {number} */ asked) => /** @type {Row} */ (of(method).find((r) => Math.abs(r.bits_per_weight - asked) < 0.01 * asked));
@@ -190,31 +194,34 @@ function checksOf(rows, activation) {
 }
 
 /** @param {string} name */
-function measure(name) {
-  const rows = [
-    ...POINTS.paper.map((b) => compressed(name, ['--recipe', 'paper', '--bits', `${b}`], 'paper')),
-    ...POINTS.best.map((b) => compressed(name, ['--recipe', 'best', '--bits', `${b}`], 'best')),
-    ...Object.keys(FIXED_FORMATS).map((format) => fixedRate(name, format)),
-  ];
+async function measure(name) {
+  const rows = [];
+  for (const bits of POINTS.best) rows.push(await compressed(name, ['--recipe', 'best', '--bits', `${bits}`], 'best'));
+  for (const format of Object.keys(FIXED_FORMATS)) rows.push(await fixedRate(name, format));
+  for (const bits of POINTS.paper) rows.push(await compressed(name, ['--recipe', 'paper', '--bits', `${bits}`], 'paper', bits === 3.64));
   const engine = /** @type {Row} */ (rows.find((r) => r.method === 'best' && Math.abs(r.bits_per_weight - 3.2) < 0.032));
-  const activation = activations(name, engine, join(work, `${name}_best_--recipe_best_--bits_3.2.tansy`));
-  const { n_params: n } = kept(`${name}_parameters`, () => tansy(['compress', join(shared, 'models', name), '--dry-run', '--no-prune']));
-  const reference = kept(`${name}_reference`, () => evaluate(join(shared, 'models', name), join(shared, 'models', name), true));
-  /* integers as bytes: what they take until they are coded */
-  const uncoded = ABLATION.map(([step, flags]) => ({ step, bytes_a_weight: 1, ...compressed(name, ['--recipe', 'paper', ...flags], 'ablation', true), bits_per_weight: 8, bytes: n }));
-  const coded = compressed(name, ['--recipe', 'paper', ...ABLATION[2][1]], 'ablation', true);
-  const ablation = [
-    ...uncoded,
-    { step: '+ ANS', ...coded },
-    { step: 'coarser steps, partial compression: 2.2x', ...compressed(name, ['--recipe', 'paper', '--bits', '3.64'], 'paper with words', true) },
-  ].map(({ method, ...row }) => row);
-  return { reference: { perplexity: reference.perplexity, top1: reference.top1, lambada_accuracy: reference.lambada_accuracy, lambada_word_perplexity: reference.lambada_word_perplexity }, rows, activations: activation, ablation };
+  const activation = await activations(name, engine, join(work, `${name}_best_--recipe_best_--bits_3.2.tansy`));
+  const reference = await kept(`${name}_reference`, () => evaluate(name, join(shared, 'models', name), true));
+  const ablation = [];
+  for (const [step, flags] of ABLATION) {
+    const row = await compressed(name, ['--recipe', 'paper', ...flags], 'ablation', true);
+    /* integers as bytes are what they take until they are coded */
+    ablation.push({ step, ...row, bits_per_weight: 8, bytes: row.n_params });
+    if (step === '+ pruning') ablation.push({ step: '+ ANS', ...row });
+  }
+  ablation.push({ step: 'coarser steps: 2.2x', .../** @type {Row} */ (rows.find((r) => r.method === 'paper' && Math.abs(r.bits_per_weight - 3.64) < 0.03)) });
+  return {
+    reference: { perplexity: reference.perplexity, top1: reference.top1, lambada_accuracy: reference.lambada_accuracy, lambada_word_perplexity: reference.lambada_word_perplexity },
+    rows,
+    activations: activation,
+    ablation: ablation.map(({ method, ...row }) => row),
+  };
 }
 
-/** @type {Record<string, ReturnType<typeof measure>>} */
+/** @type {Record<string, Awaited<ReturnType<typeof measure>>>} */
 const models = {};
 for (const name of values.models.split(',')) {
-  models[name] = measure(name);
+  models[name] = await measure(name);
   const lines = (/** @type {(r: Row) => number} */ y) =>
     ['paper', 'best', ...Object.keys(FIXED_FORMATS)].map((method) => ({
       label: method,
@@ -227,7 +234,7 @@ for (const name of values.models.split(',')) {
   for (const r of models[name].rows)
     console.log(`${r.method.padEnd(8)} ${r.bits_per_weight.toFixed(3).padStart(11)} ${r.kl.toFixed(5).padStart(8)} ${(100 * r.perplexity_rise).toFixed(2).padStart(6)} % ${(100 * r.top1_loss).toFixed(2).padStart(6)} %`);
 }
-const gpt2 = kept('gpt2', () => weightsOnly(join(shared, 'models/gpt2-attention-layers-0-5.safetensors'), join(work, 'gpt2'), tansy));
+const gpt2 = await kept('gpt2', () => weightsOnly(join(shared, 'models/gpt2-attention-layers-0-5.safetensors'), join(work, 'gpt2')));
 const checks = models['books-3m'] ? checksOf(models['books-3m'].rows, models['books-3m'].activations) : [];
 for (const c of checks) console.log(`${c.holds ? 'holds ' : 'MISSED'} ${c.what}: ${c.value.toPrecision(4)} (at most ${c.at_most.toPrecision(4)})`);
 const report = {
@@ -242,4 +249,3 @@ const report = {
   gpt2_weights_only: gpt2,
 };
 writeFileSync(join(results, 'quality.json'), `${JSON.stringify(report, (_, v) => (typeof v === 'number' && !Number.isInteger(v) ? Number(v.toPrecision(6)) : v), 1)}\n`);
-if (statSync(join(results, 'quality.json')).size === 0) throw new Error('nothing was written');

@@ -3,6 +3,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
+import { runPack } from '../../../js/cli/pack.js';
 import { ROLES } from '../../../js/roles.js';
 import { FIXED_FORMATS, roundToFormat } from '../../reference/fixed_formats.js';
 import { readTansy } from '../../reference/tansy_reader.js';
@@ -55,10 +56,9 @@ function squares(a, b) {
 /**
  * @param {string} path the matrices
  * @param {string} folder for what is made on the way
- * @param {(args: string[]) => any} tansy the command line
- * @returns {{method: string, bits_per_weight: number, relative_error: number}[]} error: squared, over the weights' squares
+ * @returns {Promise<{method: string, bits_per_weight: number, relative_error: number}[]>} error: squared, over the weights' squares
  */
-export function weightsOnly(path, folder, tansy) {
+export async function weightsOnly(path, folder) {
   const matrices = new Map(readSafetensors(path).map(({ name, values }) => [name, values]));
   const checkpoint = join(folder, 'checkpoint');
   writeCheckpoint(matrices, checkpoint);
@@ -66,7 +66,7 @@ export function weightsOnly(path, folder, tansy) {
   const rows = [];
   for (const step of STEPS) {
     const file = join(folder, `step-${step}.tansy`);
-    tansy(['compress', checkpoint, '-o', file, '--recipe', 'paper', '--alpha', '0', '--prune', '0', '--step', `${step}`]);
+    await runPack(['compress', checkpoint, '-o', file, '--recipe', 'paper', '--alpha', '0', '--prune', '0', '--step', `${step}`]);
     let [bytes, error, power] = [0, 0, 0];
     for (const tensor of readTansy(readFileSync(file)).tensors) {
       const matrix = matrices.get(`h.${tensor.layer}.attn.${ROLES[tensor.role]}.weight`);
