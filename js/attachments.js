@@ -1,6 +1,19 @@
 /** attachments.js: the small files inside a `.tansy` file (tokenizer, templates), as text. */
 import { TansyError } from './errors.js';
 
+/** Of all attachments together, packed and unpacked: tokenizers are of some ten MB. They are held as they are said to be before a byte comes. */
+const MAX_NBYTES = 1 << 28;
+
+/**
+ * @param {readonly import('./loader.js').AttachmentPlace[]} places
+ * @param {string} name of the file
+ */
+export function checkAttachments(places, name) {
+  const nbytes = places.reduce((sum, place) => sum + place.nbytes + place.rawNbytes, 0);
+  if (nbytes > MAX_NBYTES)
+    throw new TansyError('TANSY_UNSUPPORTED', `${name} speaks of ${nbytes} bytes of attached files; at most ${MAX_NBYTES} are supported.`, { bytes: nbytes });
+}
+
 /**
  * @param {Uint8Array} bytes as they lie in the file
  * @param {import('./loader.js').AttachmentPlace} place

@@ -1,9 +1,13 @@
 /**
  * chat.js: messages → prompt text by the model's own chat template, with @huggingface/jinja.
  */
+import { withTimeLimit } from '#platform';
 import { Template } from '@huggingface/jinja';
 
 import { TansyError } from './errors.js';
+
+/** The template comes with the file, and can hold loops that do not end. */
+const LIMIT_MS = 10000;
 
 /** @typedef {{role: string, content: string | null, [key: string]: unknown}} ChatMessage */
 
@@ -11,13 +15,18 @@ import { TansyError } from './errors.js';
  * @param {string} source
  * @param {readonly ChatMessage[]} messages
  * @param {Record<string, unknown>} variables bos_token and the like, and what the caller adds
+ * @param {number} [limitMs]
  * @returns {string}
  */
-export function renderChat(source, messages, variables) {
+export function renderChat(source, messages, variables, limitMs = LIMIT_MS) {
   if (!Array.isArray(messages) || messages.length === 0 || messages.some((m) => m === null || typeof m !== 'object' || typeof m.role !== 'string'))
     throw new TansyError('TANSY_OPTION', 'messages must be a non-empty list of { role, content } objects.');
   try {
-    return new Template(source).render({ add_generation_prompt: true, ...variables, messages });
+    return withTimeLimit(
+      limitMs,
+      () => new Template(source).render({ add_generation_prompt: true, ...variables, messages }),
+      () => new Error(`it took more than ${limitMs / 1000} s`),
+    );
   } catch (error) {
     throw new TansyError(
       'TANSY_CHAT_TEMPLATE',

@@ -9,7 +9,7 @@
  * This file and what it imports run unchanged in Node and in a browser's worker.
  */
 import { Arrival } from './arrival.js';
-import { attachmentText } from './attachments.js';
+import { attachmentText, checkAttachments } from './attachments.js';
 import { Planner, detailError } from './engine.js';
 import { throwIfAborted } from './errors.js';
 import { completeHeader, peekFileNbytes, readFront } from './header.js';
@@ -94,6 +94,12 @@ export async function load(input, options = {}) {
  */
 async function begin(home, engine, source, front, { signal, onProgress, early }) {
   const places = engine.attachments(home.header);
+  try {
+    checkAttachments(places, source.name);
+  } catch (error) {
+    await engine.dispose();
+    throw error;
+  }
   const arrival = new Arrival();
   const missing = new Set();
   for (let i = 0; i < engine.nChunks; i++) {

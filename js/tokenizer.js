@@ -1,6 +1,7 @@
 /**
  * tokenizer.js: text ↔ token ids with @huggingface/tokenizers, and text from ids that arrive one at a time.
  */
+import { withTimeLimit } from '#platform';
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
 
 import { TansyError } from './errors.js';
@@ -11,21 +12,31 @@ const REPLACEMENT = '\ufffd';
 const MAX_HELD_TOKENS = 8;
 /** Tokens of the prompt that precede the first generated one when it is decoded: its leading space depends on them. */
 const CONTEXT_TOKENS = 4;
+/** Of work on a text: tokenizer.json comes with the file, and its expressions can backtrack for ever. */
+const LIMIT_MS = 10000;
+const LIMIT_MS_PER_CHARACTER = 0.05;
 
 export class Tokenizer {
   #inner;
   #vocab;
+  /** whether decoding runs expressions of the file; a limit takes longer than a token otherwise */
+  #decodesByExpressions;
+  #limitMs;
 
   /**
    * @param {string} tokenizerJson
    * @param {string | undefined} configJson tokenizer_config.json
    * @param {number} vocab rows of the embedding
+   * @param {number} [limitMs]
    */
-  constructor(tokenizerJson, configJson, vocab) {
+  constructor(tokenizerJson, configJson, vocab, limitMs = LIMIT_MS) {
     this.#vocab = vocab;
+    this.#limitMs = limitMs;
     try {
       this.config = configJson === undefined ? {} : /** @type {Record<string, any>} */ (JSON.parse(configJson));
-      this.#inner = new HuggingFaceTokenizer(JSON.parse(tokenizerJson), this.config);
+      const json = JSON.parse(tokenizerJson);
+      this.#decodesByExpressions = JSON.stringify(json?.decoder ?? null).includes('"Regex"');
+      this.#inner = this.#limited(tokenizerJson.length, () => new HuggingFaceTokenizer(json, this.config));
     } catch (error) {
       throw new TansyError(
         'TANSY_TOKENIZER',
@@ -44,7 +55,7 @@ export class Tokenizer {
   encode(text, special) {
     if (text === '' && !special) return [];
     /** @type {{ids: number[]}} */
-    const { ids } = this.#inner.encode(text, { add_special_tokens: special });
+    const { ids } = this.#limited(text.length, () => this.#inner.encode(text, { add_special_tokens: special }));
     const bad = ids.find((id) => !(id >= 0 && id < this.#vocab));
     if (bad !== undefined)
       throw new TansyError('TANSY_TOKENIZER', `The tokenizer gives id ${bad}, but the model has only ${this.#vocab} tokens; it belongs to another model.`);
@@ -58,7 +69,19 @@ export class Tokenizer {
    */
   decode(ids, skipSpecial) {
     if (ids.length === 0) return '';
-    return this.#inner.decode([...ids], { skip_special_tokens: skipSpecial, clean_up_tokenization_spaces: false });
+    const decode = () => this.#inner.decode([...ids], { skip_special_tokens: skipSpecial, clean_up_tokenization_spaces: false });
+    return this.#decodesByExpressions ? this.#limited(ids.length, decode) : decode();
+  }
+
+  /**
+   * @template T
+   * @param {number} length of the text
+   * @param {() => T} work
+   * @returns {T}
+   */
+  #limited(length, work) {
+    const ms = Math.ceil(this.#limitMs + length * LIMIT_MS_PER_CHARACTER);
+    return withTimeLimit(ms, work, () => new TansyError('TANSY_TOKENIZER', `The model's tokenizer took more than ${ms / 1000} s for ${length} characters; pass token ids instead of text.`));
   }
 
   /** @param {string} token */

@@ -2,6 +2,7 @@
 import { open, readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import { Script, createContext } from 'node:vm';
 import { Worker } from 'node:worker_threads';
 
 import { TansyError, throwIfAborted } from '../errors.js';
@@ -92,6 +93,37 @@ export async function compileUrl(url, signal) {
  */
 export function resolveUrl(text) {
   return /^[a-z][a-z0-9+.-]+:/i.test(text) ? new URL(text) : new URL(text, `file://${process.cwd()}/`);
+}
+
+/** @type {{work: () => void}} */
+const box = { work: () => {} };
+const script = new Script('work()');
+/** @type {import('node:vm').Context | undefined} */
+let context;
+
+/**
+ * Runs what a file from a stranger tells to run (a template, a tokenizer's expressions), which may never end of itself.
+ * @template T
+ * @param {number} ms
+ * @param {() => T} work
+ * @param {() => Error} late makes the error to throw then
+ * @returns {T}
+ */
+export function withTimeLimit(ms, work, late) {
+  /** @type {T} */
+  let result;
+  const outer = box.work;
+  box.work = () => void (result = work());
+  context ??= createContext(box);
+  try {
+    script.runInContext(context, { timeout: ms });
+  } catch (error) {
+    throw /** @type {NodeJS.ErrnoException} */ (error)?.code === 'ERR_SCRIPT_EXECUTION_TIMEOUT' ? late() : error;
+  } finally {
+    box.work = outer;
+  }
+  // @ts-expect-error work() has run
+  return result;
 }
 
 /** Lets timers, I/O and abort signals have their turn. */
