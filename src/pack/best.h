@@ -24,6 +24,11 @@ struct tansy_best {
   struct tansy_unit *units; /* matrices in file order; learned positions are none */
   float *a, *c;             /* [n, n] of the widest site: E[x_q x_q^T], E[x_f x_q^T] */
   float *effective;         /* [widest site] column scales of the site at hand */
+  /* how far the passes that count have come; n_layers 0: the next one begins */
+  struct tansy_best_stage {
+    uint32_t round, n_layers;
+    double overhead, aim, nearest; /* bytes */
+  } stage;
   /* one pass */
   uint32_t n_windows;
   float *x, *rounded_x;     /* [n_windows * window, H] hidden states of the float model and of the rounded one */

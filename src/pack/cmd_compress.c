@@ -6,11 +6,12 @@
 #include "pack/files.h"
 #include "pack/job.h"
 #include "pack/meet_kl.h"
+#include "pack/resume.h"
 #include "pack/text_check.h"
 
 struct options {
   const char *out, *recipe, *calibration, *progress, *size;
-  double bits, max_kl;
+  double bits, max_kl, save_every;
   bool bits_given, kl_given, no_prune, dry_run, step_given;
   struct tansy_paper_options paper;
   uint32_t n_threads, window, calibration_tokens;
@@ -261,7 +262,10 @@ static enum tansy_status call_recipe(void *ctx, struct tansy_job *job, struct ta
 /* the recipe once, or until the divergence asked for is met */
 static enum tansy_status make_model(const struct options *o, const char *recipe, struct tansy_job *job, struct tansy_kl_met *met,
                                     struct tansy_failure *failure) {
-  if (job->target.kind != TANSY_TARGET_KL || strcmp(recipe, "plain") == 0) return run_recipe(o, recipe, job, failure);
+  if (job->target.kind != TANSY_TARGET_KL || strcmp(recipe, "plain") == 0) {
+    if (!o->dry_run) TANSY_TRY(tansy_resume_open(job, o->out, o->save_every, failure));
+    return run_recipe(o, recipe, job, failure);
+  }
   if (!job->calibration.n) return tansy_fail(failure, TANSY_ERR_CALIBRATION, "--max-kl needs a calibration text to measure it on");
   if (!o->out) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--max-kl with --dry-run needs -o too: tries are written beside it, and removed");
   char trial[4096];
@@ -295,6 +299,7 @@ static enum tansy_status compress(const struct options *o, const char *in_dir, s
     status = o->dry_run ? tansy_writer_sizes(&job.writer, &sizes, failure) : tansy_writer_write(&job.writer, o->out, &sizes, failure);
   tansy_progress_finish(&job.progress);
   job.progress.started = started;
+  tansy_resume_close(&job, status == TANSY_OK);
   if (status == TANSY_OK) report(o, &job, recipe, &found, &sizes);
   tansy_writer_free(&job.writer);
   tansy_team_free(job.team);
@@ -305,7 +310,7 @@ static enum tansy_status compress(const struct options *o, const char *in_dir, s
 }
 
 enum tansy_status tansy_command_compress(int argc, char **argv, struct tansy_failure *failure) {
-  struct options o = {.progress = "none", .bits = 3.2, .calibration_tokens = 32768, .paper = {.alpha = 0.5, .prune = 0.1, .table_step = 0.5}};
+  struct options o = {.progress = "none", .bits = 3.2, .calibration_tokens = 32768, .save_every = 30, .paper = {.alpha = 0.5, .prune = 0.1, .table_step = 0.5}};
   const struct tansy_option options[] = {
       {"-o", 's', &o.out, NULL},
       {"--recipe", 's', &o.recipe, NULL},
@@ -324,6 +329,7 @@ enum tansy_status tansy_command_compress(int argc, char **argv, struct tansy_fai
       {"--threads", 'u', &o.n_threads, NULL},
       {"--progress", 's', &o.progress, NULL},
       {"--dry-run", 'f', &o.dry_run, NULL},
+      {"--save-every", 'd', &o.save_every, NULL},
   };
   const char *in_dir = NULL;
   TANSY_TRY(tansy_options_parse(argc, argv, options, sizeof options / sizeof *options, &in_dir, 1, failure));

@@ -22,6 +22,13 @@ struct tansy_target {
   double value; /* bits per weight (every byte but attachments), bytes of the whole file, or nats per token */
 };
 
+/* Where the best recipe keeps what it has done (resume.h). */
+struct tansy_resume {
+  char *path; /* NULL: nowhere */
+  uint64_t fingerprint;
+  double interval, last; /* seconds */
+};
+
 struct tansy_job {
   const struct tansy_checkpoint *checkpoint;
   struct tansy_writer writer;
@@ -29,6 +36,7 @@ struct tansy_job {
   struct tansy_team *team;
   struct tansy_target target;
   struct tansy_windows calibration; /* n 0: none */
+  struct tansy_resume resume;
   uint32_t n_results;
   struct tansy_matrix_result *results; /* [number of matrices] */
 };

@@ -12,6 +12,7 @@
 #include "pack/generate.h"
 #include "pack/numeric.h"
 #include "pack/order.h"
+#include "pack/resume.h"
 
 enum { QUICK_TOKENS = 8192, MAX_PASSES = 4 };
 #define LEAST_BITS 0.3 /* a weight */
@@ -40,21 +41,15 @@ static void release(struct tansy_best *b) {
   free(b->units), free(b->a), free(b->c), free(b->effective), free(b->x), free(b->rounded_x);
 }
 
-/* rounds and codes the whole model over n_windows windows */
-static enum tansy_status run_pass(struct tansy_best *b, uint32_t n_windows, bool adapt, double work, struct tansy_failure *failure) {
+/* what comes before the layers: the embedding rounded, and the windows' hidden states */
+static enum tansy_status begin_pass(struct tansy_best *b, struct tansy_failure *failure) {
   const struct tansy_config *c = b->config;
   struct tansy_job *job = b->job;
   size_t stride = (size_t)b->runner.window;
-  double done = job->progress.done;
+  uint32_t n_windows = b->n_windows;
   tansy_job_clear(job);
   for (uint32_t i = 0; i < b->n_units; i++) b->units[i].nbytes = 0;
   b->spent = 0;
-  b->work = work;
-  b->adapt = adapt;
-  b->n_windows = n_windows;
-  /* the embedding is rounded from the checkpoint's values every time */
-  tansy_float_outer_free(&b->rounded);
-  TANSY_TRY(tansy_float_outer_load(b->checkpoint, &b->rounded, failure));
   TANSY_TRY(tansy_best_embed(b, failure));
   for (uint32_t i = 0; i < n_windows; i++) { /* evenly spread */
     const int32_t *tokens = job->calibration.tokens + (size_t)((uint64_t)i * job->calibration.n / n_windows) * stride;
@@ -64,9 +59,28 @@ static enum tansy_status run_pass(struct tansy_best *b, uint32_t n_windows, bool
     b->runner.outer = &b->outer.weights;
     tansy_runner_embed(&b->runner, tokens, 1, x);
   }
-  for (uint32_t layer = 0; layer < c->n_layers; layer++) TANSY_TRY(tansy_best_layer(b, layer, failure));
+  return TANSY_OK;
+}
+
+/* rounds and codes the whole model over n_windows windows, or what is left of it after b->stage.n_layers layers */
+static enum tansy_status run_pass(struct tansy_best *b, uint32_t n_windows, bool adapt, double work, struct tansy_failure *failure) {
+  double n_layers = b->config->n_layers, end = b->job->progress.done + work * (n_layers - b->stage.n_layers) / n_layers;
+  b->work = work;
+  b->adapt = adapt;
+  b->n_windows = n_windows;
+  /* the embedding is rounded from the checkpoint's values every time */
+  tansy_float_outer_free(&b->rounded);
+  TANSY_TRY(tansy_float_outer_load(b->checkpoint, &b->rounded, failure));
+  if (b->stage.n_layers == 0) TANSY_TRY(begin_pass(b, failure));
+  for (uint32_t layer = b->stage.n_layers; layer < b->config->n_layers; layer++) {
+    TANSY_TRY(tansy_best_layer(b, layer, failure));
+    if (!adapt) continue;
+    b->stage.n_layers = layer + 1;
+    tansy_best_save(b);
+  }
+  b->stage.n_layers = 0;
   TANSY_TRY(tansy_best_final(b, failure));
-  tansy_progress_at(&job->progress, "quantize", NULL, done + work);
+  tansy_progress_at(&b->job->progress, "quantize", NULL, end);
   return TANSY_OK;
 }
 
@@ -75,31 +89,38 @@ static enum tansy_status meet_size(struct tansy_best *b, struct tansy_failure *f
   double n_params = (double)b->checkpoint->n_params, allowed = tansy_job_allowed_nbytes(job);
   uint32_t n_quick = QUICK_TOKENS / b->runner.window;
   n_quick = n_quick < 1 ? 1 : n_quick > job->calibration.n ? job->calibration.n : n_quick;
-  double overhead = tansy_rate_overhead(b->checkpoint), total = 0, quick = (double)n_quick / job->calibration.n;
-  double least = overhead + n_params * LEAST_BITS / 8;
-  if (allowed < least)
-    return tansy_fail(failure, TANSY_ERR_ARGUMENT, "%.3f bits per weight are too few: %.0f bytes go to what is not weights; %.3f bits is the least", allowed * 8 / n_params,
-                      overhead, least * 8 / n_params);
-  b->allowed = allowed - overhead;
-  b->log_c = tansy_rate_solve(b->units, b->n_units, b->allowed);
-  TANSY_TRY(run_pass(b, n_quick, false, quick, failure));
-  TANSY_TRY(tansy_job_nbytes(job, &total, failure));
-  overhead = total - b->spent; /* exact from here on but for a few bytes */
-  /* Predictions are for matrices of some size: of tiny ones, tables and states are most, and it takes some passes to learn them. */
-  double aim = allowed * 0.9985, nearest = 0;
-  for (int round = 0; round < MAX_PASSES; round++) {
-    b->allowed = aim - overhead;
-    b->spent = 0;
-    for (uint32_t i = 0; i < b->n_units; i++) b->units[i].nbytes = 0;
+  double total = 0, quick = (double)n_quick / job->calibration.n;
+  struct tansy_best_stage *stage = &b->stage;
+  bool resumed = stage->n_layers > 0;
+  if (!resumed) {
+    double overhead = tansy_rate_overhead(b->checkpoint), least = overhead + n_params * LEAST_BITS / 8;
+    if (allowed < least)
+      return tansy_fail(failure, TANSY_ERR_ARGUMENT, "%.3f bits per weight are too few: %.0f bytes go to what is not weights; %.3f bits is the least",
+                        allowed * 8 / n_params, overhead, least * 8 / n_params);
+    b->allowed = allowed - overhead;
     b->log_c = tansy_rate_solve(b->units, b->n_units, b->allowed);
+    TANSY_TRY(run_pass(b, n_quick, false, quick, failure));
+    TANSY_TRY(tansy_job_nbytes(job, &total, failure));
+    /* the overhead is exact from here on but for a few bytes */
+    *stage = (struct tansy_best_stage){.overhead = total - b->spent, .aim = allowed * 0.9985};
+  }
+  /* Predictions are for matrices of some size: of tiny ones, tables and states are most, and it takes some passes to learn them. */
+  for (; stage->round < MAX_PASSES; stage->round++) {
+    if (!resumed) {
+      b->allowed = stage->aim - stage->overhead;
+      b->spent = 0;
+      for (uint32_t i = 0; i < b->n_units; i++) b->units[i].nbytes = 0;
+      b->log_c = tansy_rate_solve(b->units, b->n_units, b->allowed);
+    }
+    resumed = false;
     TANSY_TRY(run_pass(b, job->calibration.n, true, 1, failure));
     TANSY_TRY(tansy_job_nbytes(job, &total, failure));
     if (total <= allowed * 1.01 && total >= allowed * 0.99) return TANSY_OK;
-    if (nearest == 0 || fabs(total - allowed) < fabs(nearest - allowed)) nearest = total;
-    aim += allowed * 0.9985 - total;
+    if (stage->nearest == 0 || fabs(total - allowed) < fabs(stage->nearest - allowed)) stage->nearest = total;
+    stage->aim += allowed * 0.9985 - total;
   }
   return tansy_fail(failure, TANSY_ERR_ARGUMENT, "%.3f bits per weight cannot be met; the nearest that this model comes to is %.3f (%.0f bytes)",
-                    allowed * 8 / n_params, nearest * 8 / n_params, nearest);
+                    allowed * 8 / n_params, stage->nearest * 8 / n_params, stage->nearest);
 }
 
 static enum tansy_status compress(struct tansy_job *job, struct tansy_failure *failure) {
@@ -112,7 +133,10 @@ static enum tansy_status compress(struct tansy_job *job, struct tansy_failure *f
   if (status == TANSY_OK) status = tansy_site_buffers_init(&b.buffers, b.config, b.runner.window, failure);
   if (status == TANSY_OK) status = tansy_site_buffers_init(&b.rounded_buffers, b.config, b.runner.window, failure);
   if (status == TANSY_OK) status = allocate(&b, failure);
-  if (status == TANSY_OK) status = tansy_best_measure(&b, measure, failure);
+  bool resumed = false;
+  if (status == TANSY_OK) status = tansy_best_restore(&b, &resumed, failure);
+  if (status == TANSY_OK && !resumed) status = tansy_best_measure(&b, measure, failure);
+  if (status == TANSY_OK && !resumed) tansy_best_save(&b);
   if (status == TANSY_OK) status = meet_size(&b, failure);
   for (uint32_t i = 0; i < job->n_results && status == TANSY_OK; i++) {
     struct tansy_unit *u = tansy_best_unit(&b, job->results[i].role, job->results[i].layer);

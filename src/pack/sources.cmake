@@ -29,6 +29,7 @@ set(TANSY_PACK_SOURCES
   src/pack/recipe_paper.c
   src/pack/recipe_plain.c
   src/pack/report.c
+  src/pack/resume.c
   src/pack/runner.c
   src/pack/score.c
   src/pack/site_scale.c

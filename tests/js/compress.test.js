@@ -170,6 +170,39 @@ test('killed at any moment: either no file, or the whole one', async () => {
   assert.deepEqual(readdirSync(path), ['x.tansy']);
 });
 
+test('interrupted again and again, the best recipe goes on where it was and ends in the same bytes', async () => {
+  const path = join(folder, 'resumed');
+  const deep = join(folder, 'deep');
+  mkdirSync(path);
+  writeCheckpoint(deep, { config: { num_hidden_layers: 6 } });
+  const [whole, out, other] = ['whole', 'out', 'other'].map((name) => join(path, `${name}.tansy`));
+  const args = (/** @type {string} */ to, bits = '5') => ['compress', deep, '-o', to, '--bits', bits, '--calibration', ids, '--calibration-tokens', '3000', '--threads', '2', '--save-every', '0'];
+  const started = performance.now();
+  await runProgram(pack, args(whole));
+  const duration = performance.now() - started;
+  assert.deepEqual(readdirSync(path), ['whole.tansy'], 'the state is removed in the end');
+  const report = join(path, 'out.tansy.resume');
+  let [n, saved] = [0, 0];
+  for (; !existsSync(out); n++) {
+    assert.ok(n < 200, 'it gets nowhere');
+    const child = spawn(pack, args(out), { stdio: 'ignore' });
+    const ended = once(child, 'exit');
+    const timer = setTimeout(() => child.kill('SIGKILL'), duration * (0.25 + 0.3 * (((n + 1) * 0.618) % 1)));
+    await ended;
+    clearTimeout(timer);
+    saved += existsSync(report) ? 1 : 0;
+  }
+  assert.ok(saved >= 1, `${n} runs`);
+  assert.equal(Buffer.compare(readFileSync(out), readFileSync(whole)), 0);
+  /* the state of another compression is not taken up */
+  const child = spawn(pack, args(other, '4'), { stdio: 'ignore' });
+  const ended = once(child, 'exit');
+  setTimeout(() => child.kill('SIGKILL'), duration * 0.8);
+  await ended;
+  await runProgram(pack, args(other));
+  assert.equal(Buffer.compare(readFileSync(other), readFileSync(whole)), 0);
+});
+
 test('a dry run gives the size and the expected loss of every matrix, and writes nothing', async () => {
   const out = join(folder, 'dry.tansy');
   const args = ['compress', source, '-o', out, '--recipe', 'best', '--bits', '5', '--calibration-tokens', '1536'];
