@@ -23,6 +23,22 @@ function engineTables(rows) {
     .join('\n\n');
 }
 
+/** @typedef {{method: string, bits_per_weight: number, kl: number, perplexity_rise: number, top1_loss: number}} QualityRow */
+
+/** tests/bench/results/quality.json as tables, one for each model. @param {{texts: {calibration: string, evaluation: string}, models: Record<string, {rows: QualityRow[]}>}} report */
+function qualityTables({ texts, models }) {
+  const percent = (/** @type {number} */ x) => `${x < 0 ? '−' : '+'}${Math.abs(100 * x).toFixed(2)}%`;
+  const tables = Object.entries(models).map(([name, { rows }]) => {
+    const sorted = rows.toSorted((a, b) => a.bits_per_weight - b.bits_per_weight);
+    const lines = sorted.map(({ method, bits_per_weight, kl, perplexity_rise, top1_loss }) => {
+      const label = method === 'best' || method === 'paper' ? `tansy, \`--recipe ${method}\`` : method;
+      return `| ${label} | ${bits_per_weight.toFixed(2)} | ${kl.toPrecision(3)} | ${percent(perplexity_rise)} | ${percent(-top1_loss)} |`;
+    });
+    return [`${name} (\`npm run bench:quality\`):`, '', '| | bits per weight | KL | perplexity | top-1 |', '| --- | --- | --- | --- | --- |', ...lines].join('\n');
+  });
+  return [...tables, `Calibrated on ${texts.calibration}; evaluated on ${texts.evaluation}.`].join('\n\n');
+}
+
 /** @param {string} page @param {string} name of a file of results @param {(rows: any) => string} show */
 function fill(page, name, show) {
   const path = join(root, 'tests', 'bench', 'results', name);
@@ -35,7 +51,7 @@ await runMain(async () => {
   ensureNodeModules();
   const { apiPage, errorsPage } = await import('./lib/reference.mjs');
   const comparison = readFileSync(join(root, 'docs', 'comparison.md'), 'utf8');
-  for (const [name, page] of Object.entries({ 'api.md': apiPage(), 'errors.md': errorsPage(), 'comparison.md': fill(comparison, 'engine.json', engineTables) })) {
+  for (const [name, page] of Object.entries({ 'api.md': apiPage(), 'errors.md': errorsPage(), 'comparison.md': fill(fill(comparison, 'engine.json', engineTables), 'quality.json', qualityTables) })) {
     writeAtomic(join(root, 'docs', name), page);
     say(`docs/${name}`);
   }
