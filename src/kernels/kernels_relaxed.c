@@ -34,6 +34,7 @@ const struct tansy_kernels tansy_kernels_relaxed32 = {
   .quantize_kv = tansy_quantize_kv,
   .attend_i8 = tansy_attend_i8_simd128,
   .attend_f32 = tansy_attend_f32,
+  .attend_f16 = tansy_attend_f16,
   .matmul_f32 = tansy_matmul_f32,
 };
 
