@@ -43,6 +43,7 @@ export const OPTIONS = /** @type {const} */ ({
     costInt8: ['f32', 48],
     targetNsPerToken: ['f32', 52],
     kernels: ['u32', 56],
+    costLayer: ['f32', 60],
   },
 });
 

@@ -1,46 +1,93 @@
 /**
- * costs.js: what a weight costs on this device in each of its forms, for the planner. A few milliseconds of products of one tile.
+ * costs.js: what a token's work costs on this device, for the planner: a weight in each of its forms, by products of one tile, and a layer
+ * beside its weights. About ten milliseconds, more while the engine is still compiling what it runs.
  */
 
-/** of one measurement; long against the clock's grain (0.1 ms in pages that are not isolated) */
-const ROUNDS_MS = 2;
-const REPETITIONS = 4;
+/** Of one measurement: short, but long against the clock's grain (0.1 ms in pages that are not isolated). */
+const ROUNDS_MS = 0.3;
+const GRAINS = 10;
 const MAX_ROUNDS = 1 << 20;
+/** Rounds of measurements end when two in a row agree so well; until then code is being compiled, or something else disturbs. */
+const AGREEMENT = 0.1;
+const MAX_MS = 60;
 
-/** @typedef {{costAns: number, costPacked: number, costInt8: number}} Costs ns a weight and token */
+/** TANSY_PROBE_LAYER; below it the forms of weights */
+const LAYER = 3;
+
+/** ns a weight and token; costLayer: ns a layer and token
+ * @typedef {{costAns: number, costPacked: number, costInt8: number, costLayer: number}} Costs */
 
 /**
  * @param {{probe: (form: number, nRounds: number) => number}} engine
- * @returns {Costs | undefined} undefined: no matrix can be tried yet
+ * @returns {Costs | undefined} undefined: too little is loaded yet
  */
 export function measureCosts(engine) {
-  const costs = [0, 1, 2].map((form) => measureForm(engine, form));
-  if (costs.some((cost) => cost === undefined)) return undefined;
-  const [costAns, costPacked, costInt8] = /** @type {number[]} */ (costs);
-  return { costAns, costPacked, costInt8 };
+  const roundsMs = Math.max(ROUNDS_MS, GRAINS * clockGrain());
+  const probes = [];
+  for (let form = 0; form <= LAYER; form++) {
+    const probe = new Probe(engine, form, roundsMs);
+    if (probe.nWeights === 0) return undefined;
+    probes.push(probe);
+  }
+  const end = performance.now() + MAX_MS;
+  let costs = probes.map((probe) => probe.measure());
+  for (let agree = false; !agree && performance.now() < end; ) {
+    const next = probes.map((probe) => probe.measure());
+    agree = next.every((cost, i) => Math.abs(cost - costs[i]) <= AGREEMENT * cost);
+    costs = agree ? next.map((cost, i) => Math.min(cost, costs[i])) : next;
+  }
+  const [costAns, costPacked, costInt8, costLayer] = costs;
+  return { costAns, costPacked, costInt8, costLayer };
 }
 
 /**
  * @param {{probe: (form: number, nRounds: number) => number}} engine
- * @param {number} form
+ * @returns {number} ns of a layer and token beside its weights
  */
-function measureForm(engine, form) {
-  /* the first round decodes the tile and warms it up */
-  const nWeights = engine.probe(form, 1);
-  if (nWeights === 0) return undefined;
-  const time = (/** @type {number} */ nRounds) => {
-    const start = performance.now();
-    engine.probe(form, nRounds);
-    return performance.now() - start;
-  };
-  let n = 2;
-  while (time(n) < ROUNDS_MS && n < MAX_ROUNDS) n *= 2;
-  /* Two calls of different length: the difference is the products alone. Of each the fastest, which nothing disturbed */
-  let [short, long] = [Infinity, Infinity];
-  for (let i = 0; i < REPETITIONS; i++) {
-    short = Math.min(short, time(n));
-    long = Math.min(long, time(2 * n));
+export function measureLayer(engine) {
+  const probe = new Probe(engine, LAYER, Math.max(ROUNDS_MS, GRAINS * clockGrain()));
+  let best = Infinity;
+  for (let i = 0; i < 8; i++) best = Math.min(best, probe.measure());
+  return best;
+}
+
+/** @returns {number} milliseconds */
+function clockGrain() {
+  const start = performance.now();
+  let now = start;
+  while (now === start) now = performance.now();
+  return now - start;
+}
+
+class Probe {
+  #engine;
+  #form;
+  #nRounds = 1;
+
+  /**
+   * @param {{probe: (form: number, nRounds: number) => number}} engine
+   * @param {number} form
+   * @param {number} roundsMs
+   */
+  constructor(engine, form, roundsMs) {
+    this.#engine = engine;
+    this.#form = form;
+    /** of a round; 0: cannot be tried. The first round brings the tile into the cache. */
+    this.nWeights = engine.probe(form, 1);
+    while (this.nWeights > 0 && this.#time(this.#nRounds) < roundsMs && this.#nRounds < MAX_ROUNDS) this.#nRounds *= 2;
   }
-  const best = long > short ? long - short : long / 2;
-  return (best * 1e6) / (n * nWeights);
+
+  /** @param {number} nRounds */
+  #time(nRounds) {
+    const start = performance.now();
+    this.#engine.probe(this.#form, nRounds);
+    return performance.now() - start;
+  }
+
+  /** @returns {number} ns a weight: of two calls of different length the difference, which is the products alone */
+  measure() {
+    const short = this.#time(this.#nRounds);
+    const long = this.#time(2 * this.#nRounds);
+    return ((long > short ? long - short : long / 2) * 1e6) / (this.#nRounds * this.nWeights);
+  }
 }

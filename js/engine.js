@@ -367,10 +367,10 @@ export class Engine {
   }
 
   /**
-   * Runs products of one tile in a form (0 ANS, 1 packed, 2 int8), to be timed.
+   * Runs products of one tile in a form (0 ANS, 1 packed, 2 int8) or a layer without its matrices (3), to be timed.
    * @param {number} form
    * @param {number} nRounds
-   * @returns {number} weights of a round; 0: no matrix can be tried
+   * @returns {number} weights of a round, 1 of a layer; 0: nothing can be tried
    */
   probe(form, nRounds) {
     return this.#x.tansy_probe(this.#h, form, nRounds) >>> 0;

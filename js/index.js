@@ -156,8 +156,8 @@ function reopener(input, source, { retry }) {
  * @param {import('./costs.js').Costs} costs of one thread
  * @param {number} nThreads
  */
-function shared({ costAns, costPacked, costInt8 }, nThreads) {
-  return { costAns: costAns / nThreads, costPacked: costPacked / nThreads, costInt8: costInt8 / nThreads };
+function shared({ costAns, costPacked, costInt8, costLayer }, nThreads) {
+  return { costAns: costAns / nThreads, costPacked: costPacked / nThreads, costInt8: costInt8 / nThreads, costLayer };
 }
 
 /**

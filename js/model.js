@@ -3,6 +3,7 @@
  */
 import { renderChat, templateOf } from './chat.js';
 import { Conversation } from './conversation.js';
+import { measureLayer } from './costs.js';
 import { TansyError, throwIfAborted } from './errors.js';
 import { Generation, Timing, runGeneration } from './generation.js';
 import { readConfig, readStats, withForms } from './model_info.js';
@@ -260,6 +261,23 @@ export class Model {
       await this.#move({ targetNsPerToken: target }, watch);
       if (this.#residence.engine === before) return; /* nothing larger fits, or there is nothing faster */
     }
+  }
+
+  /**
+   * What a layer takes for the next token beside its weights, in ns.
+   * @returns {Promise<number>}
+   */
+  async measureLayer() {
+    return this.#alone(() => measureLayer(this.#residence.engine));
+  }
+
+  /**
+   * What the planner goes by from the next setMemoryBudget() on, in place of typical costs or those measured by load().
+   * @param {import('./costs.js').Costs} costs
+   */
+  planWith(costs) {
+    const { home } = this.#residence;
+    home.options = { ...home.options, costs };
   }
 
   /** Gives the heap back. A generation under way ends with TANSY_DISPOSED. */

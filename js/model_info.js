@@ -43,7 +43,7 @@ const FORMS = Object.freeze(['ans', 'packed', 'int8']);
  * @property {number} bitsPerWeight every byte of the file, spread over the model's parameters
  * @property {number} contextSize tokens
  * @property {number} position tokens in the KV cache
- * @property {number} plannedTokS what the planner expects of the matrices alone, at its costs of a weight
+ * @property {number} plannedTokS what the planner expects, at its costs of a weight and of a layer beside its weights
  * @property {string} variant kernels in use: simd128, relaxed
  * @property {number} threads
  * @property {number} nMatrices

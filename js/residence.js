@@ -88,7 +88,9 @@ export class Residence {
     const { home } = this;
     const wanted = { ...home.options, ...changes };
     /* whatever can be known to fail fails before the old memory is given up */
-    if (this.#hasPlan((await this.#planFor(wanted)).plan)) {
+    const { plan: next } = await this.#planFor(wanted);
+    if (this.#hasPlan(next)) {
+      this.engine.plan = next; /* its prediction may be another one */
       home.options = wanted;
       return;
     }

@@ -72,7 +72,7 @@ struct tansy_options {
   float cost_int8;              /* 48 */
   float target_ns_per_token;    /* 52 with residency 0: stop promoting when predicted to be this fast; 0: no target */
   uint32_t kernels;             /* 56 enum tansy_kernel_choice; UNSUPPORTED when this build lacks it */
-  uint32_t reserved;            /* 60 0 */
+  float cost_layer;             /* 60 ns of a token in a layer beside its matrices; 0: a typical figure */
 };
 
 /* Where every byte goes. 232 bytes. */
@@ -91,7 +91,7 @@ struct tansy_plan {
   double staging_nbytes;     /*  88 */
   double io_nbytes;          /*  96 area for the caller's structs and tokens */
   double file_nbytes;        /* 104 */
-  double predicted_ns;       /* 112 per generated token: matrices only, one thread */
+  double predicted_ns;       /* 112 per generated token, at the costs of the options */
   uint32_t context;          /* 120 tokens */
   uint32_t model_context;    /* 124 what the model was made for */
   uint32_t n_tensors;        /* 128 */
@@ -234,7 +234,9 @@ enum tansy_status tansy_engine_rewind(struct tansy_engine *e, uint32_t position)
 const int32_t *tansy_engine_tokens(const struct tansy_engine *e);
 
 /* Costs on this device: runs n_rounds products of one tile in this form (enum tansy_form: 0 ANS, 1 packed, 2 int8) and returns its
- * weights; 0: no loaded matrix can be tried. Time two calls with different n_rounds: the difference is the rounds alone. */
+ * weights. Form TANSY_PROBE_LAYER: n_rounds of a layer without its matrices, for the next token; returns 1. 0: nothing that is loaded can
+ * be tried. Time two calls with different n_rounds: the difference is the rounds alone. */
+enum { TANSY_PROBE_LAYER = 3 };
 uint32_t tansy_engine_probe(struct tansy_engine *e, uint32_t form, uint32_t n_rounds);
 
 /* ---- sessions: the conversation so far, as pieces to copy out and in ---- */

@@ -116,7 +116,7 @@ function profileText({ parts, functions, milliseconds }, nTokens) {
 async function runCurve(values, signal, line) {
   const { memoryBudget, residency } = loadOptions(values);
   if (memoryBudget !== undefined || residency !== undefined) throw usageError('--memory-curve tries all budgets itself: leave out --memory and --residency.');
-  const onPoint = (/** @type {number} */ i, /** @type {number} */ n) => line.show(`budget ${i + 1} of ${n}`);
+  const onPoint = (/** @type {number} */ i, /** @type {number} */ n) => line.show(`memory ${i + 1} of ${n}`);
   const curve = await memoryCurve(values.model, loadOptions(values), { signal, repetitions: values.repetitions ?? 3, onPoint });
   line.clear();
   if (values.plot !== undefined) {
@@ -127,7 +127,7 @@ async function runCurve(values, signal, line) {
     }
   }
   if (values.json) printJson(curve);
-  else process.stdout.write(curveTable(curve.points));
+  else process.stdout.write(curveTable(curve));
 }
 
 /**

@@ -1,11 +1,12 @@
 /**
  * memory_curve.js: `tansy bench --memory-curve`: what each byte of memory buys, from the smallest memory to everything in int8.
  *
- * The planner counts the matrices only, at costs of a weight measured on one tile. Its times are scaled so that they agree with
- * the measured ones at both ends of the curve, where they differ by other work (attention, norms) and by streams that are not in the
- * processor's cache; the points between are predictions.
+ * First the costs are measured: the model runs in each form alone, which gives the time of a weight in that form as it streams from memory,
+ * and a layer runs without its weights. From these the planner chooses what goes into each budget and predicts its speed. The
+ * measurements of the budgets themselves change no prediction.
  */
 import { canRun, load } from '../index.js';
+import { ROLES } from '../roles.js';
 import { formatBytes } from '../units.js';
 import { round, table } from './output.js';
 
@@ -13,7 +14,9 @@ const N_POINTS = 9;
 const CONTEXT = 512;
 const N_TOKENS = 24;
 const N_PROMPT = 8;
-const WARM_UP_MS = 500;
+/** long enough for V8 to compile what is used often */
+const WARM_UP_MS = 300;
+const FORMS = /** @type {const} */ (['ans', 'packed', 'int8']);
 
 /**
  * @typedef {object} Point
@@ -27,73 +30,124 @@ const WARM_UP_MS = 500;
  */
 
 /**
+ * @typedef {object} Whole every matrix in one form
+ * @property {'ans' | 'packed' | 'int8'} form
+ * @property {number} heap_bytes
+ * @property {number} weight_bytes
+ * @property {number} tok_s
+ * @property {number} speed_of_int8
+ * @property {number} bytes_of_int8
+ */
+
+/**
+ * @typedef {object} MemoryCurve
+ * @property {number} context
+ * @property {number} threads
+ * @property {string} variant
+ * @property {number} file_bytes
+ * @property {Record<string, number>} ns_per_weight by form; layer: ns of a layer beside its weights
+ * @property {Whole[]} forms
+ * @property {number} worst_prediction largest |predicted / measured - 1|
+ * @property {Point[]} points
+ */
+
+/**
  * @param {string} source
  * @param {import('../options.js').LoadOptions} options
  * @param {{signal: AbortSignal, repetitions: number, onPoint: (i: number, n: number) => void}} how
- * @returns {Promise<{context: number, threads: number, variant: string, file_bytes: number, points: Point[]}>}
+ * @returns {Promise<MemoryCurve>}
  */
 export async function memoryCurve(source, options, { signal, repetitions, onPoint }) {
   const { modelContext } = await canRun(source, { ...options, signal });
   const contextSize = options.contextSize || Math.min(modelContext, CONTEXT);
   const fixed = { ...options, contextSize, signal };
-  const smallest = (await canRun(source, { ...fixed, residency: 'auto', memoryBudget: undefined })).bytesNeeded;
-  const largest = (await canRun(source, { ...fixed, residency: 'int8', memoryBudget: undefined })).bytesPlanned;
-  /* the engine compiles its modules better once they are used; before that no form's cost is what it will be */
-  for (const residency of /** @type {const} */ (['ans', 'packed', 'int8'])) {
-    const warm = await load(source, { ...fixed, residency, memoryBudget: undefined });
-    const end = performance.now() + WARM_UP_MS;
-    while (performance.now() < end) await warm.logits([1, 2], { signal });
-    warm.dispose();
-  }
-  /* any goal has the costs measured; this one is reached by the smallest memory */
-  const model = await load(source, { ...fixed, residency: 'auto', memoryBudget: smallest, minTokensPerSecond: 0.001 });
-  try {
+  const nSteps = FORMS.length + N_POINTS;
+
+  /** @param {import('../index.js').Model} model */
+  const measure = async (model) => {
     const ids = Array.from({ length: N_PROMPT }, (_, i) => (i * 7919 + 1) % model.config.vocab);
-    const measure = async () => {
-      let best = 0;
-      for (let i = 0; i < repetitions; i++) {
-        model.reset();
-        await model.generate(ids, { temperature: 0, ignoreEos: true, speculate: false, maxTokens: Math.min(N_TOKENS, contextSize - N_PROMPT), signal }).text();
-        /* the fastest: whatever else the machine did only ever slows down */
-        best = Math.max(best, model.stats().decodeTokS);
-      }
-      return best;
-    };
+    const maxTokens = Math.min(N_TOKENS, contextSize - N_PROMPT);
+    let best = 0;
+    const warm = performance.now() + WARM_UP_MS;
+    for (let i = 0; i < repetitions || performance.now() < warm; i++) {
+      model.reset();
+      await model.generate(ids, { temperature: 0, ignoreEos: true, speculate: false, maxTokens, signal }).text();
+      /* the fastest: whatever else the machine did only ever slows down */
+      best = Math.max(best, model.stats().decodeTokS);
+    }
+    return best;
+  };
+
+  /** @type {Whole[]} */
+  const forms = [];
+  let layerNs = Infinity;
+  let nWeights = 0;
+  let nLayers = 0;
+  for (const [i, form] of FORMS.entries()) {
+    onPoint(i, nSteps);
+    const model = await load(source, { ...fixed, residency: form, memoryBudget: undefined });
+    try {
+      const speed = await measure(model);
+      layerNs = Math.min(layerNs, await model.measureLayer());
+      nWeights = weightsOfToken(model);
+      nLayers = model.config.layers;
+      const { heapLimitBytes, memory } = model.stats();
+      forms.push({ form, heap_bytes: heapLimitBytes, weight_bytes: memory.ans + memory.packed + memory.int8, tok_s: round(speed), speed_of_int8: 1, bytes_of_int8: 1 });
+    } finally {
+      model.dispose();
+    }
+  }
+  const int8 = forms[2];
+  for (const whole of forms) {
+    whole.speed_of_int8 = round(whole.tok_s / int8.tok_s);
+    whole.bytes_of_int8 = round(whole.weight_bytes / int8.weight_bytes);
+  }
+  const [costAns, costPacked, costInt8] = forms.map(({ tok_s }) => Math.max(1e9 / tok_s - nLayers * layerNs, 1) / nWeights);
+  const costs = { costAns, costPacked, costInt8, costLayer: layerNs };
+
+  const smallest = (await canRun(source, { ...fixed, residency: 'auto', memoryBudget: undefined })).bytesNeeded;
+  const largest = int8.heap_bytes;
+  const model = await load(source, { ...fixed, residency: 'auto', memoryBudget: smallest });
+  try {
+    model.planWith(costs);
     /** @type {Point[]} */
     const points = [];
-    /** @type {number[]} */
-    const planned = [];
     for (let i = 0; i < N_POINTS; i++) {
-      onPoint(i, N_POINTS);
+      onPoint(FORMS.length + i, nSteps);
       const budget = i === N_POINTS - 1 ? largest : Math.floor(smallest + ((largest - smallest) * i) / (N_POINTS - 1));
-      const { heapLimitBytes, memory, nPacked, nInt8, plannedTokS } = await model.setMemoryBudget(budget, { signal });
-      const speed = await measure();
-      planned.push(1 / plannedTokS);
+      const { heapLimitBytes, memory, nPacked, nInt8 } = await model.setMemoryBudget(budget, { signal });
+      const measured = await measure(model);
       points.push({
         budget_bytes: budget,
         heap_bytes: heapLimitBytes,
         weight_bytes: memory.ans + memory.packed + memory.int8,
         n_packed: nPacked,
         n_int8: nInt8,
-        predicted_tok_s: 0,
-        measured_tok_s: round(speed),
+        predicted_tok_s: round(model.stats().plannedTokS),
+        measured_tok_s: round(measured),
       });
     }
-    const [first, last] = [0, N_POINTS - 1];
-    const [slow, fast] = [1 / points[first].measured_tok_s, 1 / points[last].measured_tok_s];
-    for (const [i, point] of points.entries()) {
-      const left = planned[first] > planned[last] ? (planned[i] - planned[last]) / (planned[first] - planned[last]) : 0;
-      point.predicted_tok_s = round(1 / (fast + (slow - fast) * left));
-    }
     const { threads, variant, fileBytes } = model.stats();
-    return { context: contextSize, threads, variant, file_bytes: fileBytes, points };
+    const worst = Math.max(...points.map((p) => Math.abs(p.predicted_tok_s / p.measured_tok_s - 1)));
+    const ns = { ans: round(costAns), packed: round(costPacked), int8: round(costInt8), layer: round(layerNs) };
+    return { context: contextSize, threads, variant, file_bytes: fileBytes, ns_per_weight: ns, forms, worst_prediction: round(worst), points };
   } finally {
     model.dispose();
   }
 }
 
-/** @param {readonly Point[]} points */
-export function curveTable(points) {
+/**
+ * Weights that a token is multiplied with.
+ * @param {import('../index.js').Model} model
+ */
+function weightsOfToken({ tensors, config }) {
+  let n = 0;
+  for (const { role, coded, nRows, nCols } of tensors) if (coded && ROLES[role] !== 'position_embed' && (ROLES[role] !== 'embed' || config.tied)) n += nRows * nCols;
+  return n;
+}
+
+/** @param {MemoryCurve} curve */
+export function curveTable({ points, forms, worst_prediction }) {
   const rows = points.map((p) => [
     formatBytes(p.budget_bytes),
     formatBytes(p.heap_bytes),
@@ -103,7 +157,12 @@ export function curveTable(points) {
     p.predicted_tok_s.toFixed(1),
     p.measured_tok_s.toFixed(1),
   ]);
-  return table(['budget', 'heap', 'weights', 'packed', 'int8', 'predicted tok/s', 'measured tok/s'], rows, [true, true, true, true, true, true, true]);
+  const [, packed] = forms;
+  return (
+    table(['budget', 'heap', 'weights', 'packed', 'int8', 'predicted tok/s', 'measured tok/s'], rows, [true, true, true, true, true, true, true]) +
+    `\nall packed: ${packed.speed_of_int8.toFixed(2)} of the speed of int8 in ${packed.bytes_of_int8.toFixed(2)} of its bytes; ` +
+    `predictions within ${(100 * worst_prediction).toFixed(0)} %\n`
+  );
 }
 
 /**

@@ -10,6 +10,9 @@
 /* ns a weight in a batch of one: typical of SIMD128 on a 2020s laptop. Replaced by figures measured on the device. */
 static const float default_cost[3] = {[TANSY_FORM_ANS] = 0.45f, [TANSY_FORM_PACKED] = 0.06f, [TANSY_FORM_INT8] = 0.045f};
 
+/* ns of a layer beside its matrices, for each value of its activations */
+static const float default_layer_cost = 3;
+
 enum { DEFAULT_CONTEXT = 4096, MIN_CONTEXT = 128 };
 
 static uint32_t min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
@@ -125,7 +128,10 @@ static double n_weights_used(const struct tansy_engine *e, const struct tansy_te
 }
 
 static double predict_ns(const struct tansy_engine *e) {
-  double ns = 0;
+  const struct tansy_config *c = &e->config;
+  double n_values = 3.0 * c->hidden + 2.0 * c->n_heads * c->head_dim + 2.0 * c->intermediate;
+  double layer = e->options.cost_layer > 0 ? (double)e->options.cost_layer : n_values * (double)default_layer_cost;
+  double ns = c->n_layers * layer;
   for (uint32_t i = 0; i < e->plan.n_tensors; i++) {
     double n = n_weights_used(e, &e->tensors[i]);
     if (n > 0) ns += n * (double)cost_of(&e->options, e->tensors[i].form);
@@ -255,7 +261,7 @@ static enum tansy_status check_options(const struct tansy_options *o) {
   /* written so that NaN fails */
   if (!(o->budget_nbytes >= 0 && o->budget_nbytes <= 0x1p53) || o->kv_form > TANSY_KV_F16 || o->residency > TANSY_RESIDENCY_INT8) return TANSY_ERR_ARGUMENT;
   if (o->max_batch > TANSY_MAX_TOKENS || o->n_logits > TANSY_MAX_LOGITS || o->n_staging > TANSY_MAX_STAGING || o->n_threads > 64) return TANSY_ERR_ARGUMENT;
-  if (!(o->cost_ans >= 0) || !(o->cost_packed >= 0) || !(o->cost_int8 >= 0) || !(o->target_ns_per_token >= 0)) return TANSY_ERR_ARGUMENT;
+  if (!(o->cost_ans >= 0) || !(o->cost_packed >= 0) || !(o->cost_int8 >= 0) || !(o->cost_layer >= 0) || !(o->target_ns_per_token >= 0)) return TANSY_ERR_ARGUMENT;
   return TANSY_OK;
 }
 

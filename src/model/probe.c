@@ -32,7 +32,23 @@ static const struct tansy_linear *choose(const struct tansy_engine *e, uint32_t 
   return best;
 }
 
+/* norms, quantization, attention, activation of a layer that is loaded, on whatever the activations are */
+static uint32_t probe_layer(struct tansy_engine *e, uint32_t n_rounds) {
+  uint32_t layer = 0;
+  while (layer < e->config.n_layers && e->n_missing[1 + layer]) layer++;
+  if (e->eval.is_active || layer == e->config.n_layers) return 0;
+  if (tansy_engine_make_room(e, e->position + 1) != TANSY_OK) return 0; /* its row of the cache is free */
+  struct tansy_layer_weights w = e->layers[layer];
+  struct tansy_linear *linears[] = {&w.q, &w.k, &w.v, &w.o, &w.up, &w.down};
+  for (size_t i = 0; i < sizeof linears / sizeof *linears; i++) linears[i]->w.coded.shape.n_rows = 0;
+  if (w.gate.w.coded.shape.n_rows) w.gate = tansy_linear_f32(w.mlp_norm, 1, e->config.hidden, NULL); /* a gate of one row, so that there is one */
+  if (e->outer.inv_freq) tansy_rope_forward(&e->forward, &e->outer, e->position, 1);
+  for (uint32_t i = 0; i < n_rounds; i++) tansy_layer_forward(&e->forward, layer, &w, &e->kv[layer], e->position, 1, e->x);
+  return 1;
+}
+
 uint32_t tansy_engine_probe(struct tansy_engine *e, uint32_t form, uint32_t n_rounds) {
+  if (form == TANSY_PROBE_LAYER) return probe_layer(e, n_rounds);
   struct tansy_forward *f = &e->forward;
   const struct tansy_linear *linear = form <= TANSY_FORM_INT8 && !e->eval.is_active ? choose(e, form) : NULL;
   if (!linear) return 0;

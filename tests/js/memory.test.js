@@ -431,6 +431,10 @@ test('tansy bench --memory-curve: bytes rise, none above its budget, predictions
   const plot = join(folder, 'curve.svg');
   const curve = await tansyJson(['bench', '-m', BOOKS, '--wasm', wasmUrl, '--memory-curve', '-r', '1', '-c', '64', '--plot', plot]);
   assert.equal(curve.points.length, 9);
+  assert.deepEqual(curve.forms.map((/** @type {{form: string}} */ { form }) => form), ['ans', 'packed', 'int8']);
+  assert.ok(curve.forms[1].bytes_of_int8 < 0.8);
+  assert.ok(Object.values(curve.ns_per_weight).every((ns) => Number(ns) > 0));
+  assert.ok(curve.worst_prediction >= 0);
   const [first, last] = [curve.points[0], curve.points.at(-1)];
   assert.ok(first.n_int8 + first.n_packed < 5);
   assert.ok(last.n_int8 + last.n_packed > 30);

@@ -450,7 +450,19 @@ static void test_probe(void) {
   CHECK_EQ(tansy_engine_probe(r.e, TANSY_FORM_ANS, 1), 0); /* nothing is loaded */
   load(&m, r.e, 0);
   for (uint32_t form = TANSY_FORM_ANS; form <= TANSY_FORM_INT8; form++) CHECK_EQ(tansy_engine_probe(r.e, form, 2), 48 * 100);
-  CHECK_EQ(tansy_engine_probe(r.e, 3, 1), 0);
+  CHECK_EQ(tansy_engine_probe(r.e, 4, 1), 0);
+  /* a layer alone, for every token but one that has no room; the conversation is as before */
+  static float expected[N_IDS * 96], got[N_IDS * 96];
+  int32_t ids[N_IDS];
+  make_ids(ids, 96);
+  eval_all(r.e, ids, N_IDS, expected);
+  CHECK_EQ(tansy_engine_rewind(r.e, 30), TANSY_OK);
+  CHECK_EQ(tansy_engine_probe(r.e, TANSY_PROBE_LAYER, 3), 1);
+  eval_all(r.e, ids + 30, N_IDS - 30, got);
+  CHECK_MEM(got, expected + 30 * 96, (N_IDS - 30) * 96 * sizeof *got);
+  CHECK_EQ(tansy_eval_begin(r.e, ids, 1, 0), TANSY_OK);
+  CHECK_EQ(tansy_engine_probe(r.e, TANSY_PROBE_LAYER, 1), 0);
+  tansy_eval_cancel(r.e);
   free(r.arena);
   r = start(&m, (struct tansy_options){.residency = TANSY_RESIDENCY_PACKED});
   load(&m, r.e, 0);
