@@ -21,8 +21,10 @@ const needs = [
   ['chromium', () => which('chromium') || process.env.CHROMIUM_PATH],
 ];
 
-export function ensureSystemPackages() {
-  const missing = needs.filter(([, isThere]) => !isThere()).map(([name]) => name);
+/** @param {typeof needs} more what only one command needs */
+export function ensureSystemPackages(more = []) {
+  const all = [...needs, ...more];
+  const missing = all.filter(([, isThere]) => !isThere()).map(([name]) => name);
   if (!missing.length) return;
   const install = `apt-get install --no-install-recommends ${missing.join(' ')}`;
   const isRoot = process.getuid?.() === 0;
@@ -40,7 +42,7 @@ export function ensureSystemPackages() {
   // the package lists of a fresh machine may be empty or old
   apt('update');
   apt('install', '-y', '--no-install-recommends', ...missing);
-  const still = needs.filter(([, isThere]) => !isThere()).map(([name]) => name);
+  const still = all.filter(([, isThere]) => !isThere()).map(([name]) => name);
   if (still.length) throw new SetupError(`Still missing after installation: ${still.join(' ')}`);
 }
 
