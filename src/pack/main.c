@@ -1,7 +1,9 @@
 /* main.c: tansy-pack, the compressor's command line. Native and WASI from this source; people use it through `tansy`
  * (js/cli), which turns text into token ids. Result: one JSON object on stdout. Failure: {"error": {code, message}} there,
  * exit status 1 (2: wrong usage). */
+#if !defined(__wasi__)
 #include <signal.h>
+#endif
 #include <stdio.h>
 #include <string.h>
 
@@ -23,7 +25,7 @@ int main(int argc, char **argv) {
     fputs(usage, stdout);
     return 0;
   }
-#if defined(SIGXFSZ) && !defined(__wasi__)
+#if defined(SIGXFSZ)
   signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is then a failed write like any other */
 #endif
   struct tansy_failure failure = {""};
