@@ -1,7 +1,7 @@
-// npm run test:large: a checkpoint of Llama-3.2-1B's size, synthetic, BF16, in shards, is compressed by the native compressor within 2 GiB
-// of memory, with the time left shown. Takes minutes, 2.5 GB of disk for the checkpoint and 1.3 GB for results; not part of npm test.
+// npm run bench:large, and a part of npm run test:large: a checkpoint of Llama-3.2-1B's size, synthetic, BF16, in shards, is compressed by
+// the native compressor within 2 GiB of memory, with the time left shown. Takes minutes, and 3.8 GB of disk.
 //
-//   npm run test:large -- [--threads N] [--only plain|paper|best] [--keep] [--record]
+//   node tests/large/large.mjs [--threads N] [--only plain|paper|best] [--keep] [--record]
 //
 // `best` runs on a model with one of the layers and a small vocabulary, to tell what a layer costs: the whole takes hours.
 import assert from 'node:assert/strict';
@@ -121,7 +121,7 @@ try {
     const path = join(root, 'tests/bench/results/large.json');
     const before = existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')).results : [];
     const kept = before.filter((/** @type {any} */ old) => !results.some((one) => one.recipe === old.recipe));
-    writeFileSync(path, `${JSON.stringify({ command: 'npm run test:large', threads: Number(threads), model: 'Llama-3.2-1B geometry, random weights, BF16 in 3 shards', results: [...kept, ...results] }, null, 2)}\n`);
+    writeFileSync(path, `${JSON.stringify({ command: 'npm run bench:large', threads: Number(threads), model: 'Llama-3.2-1B geometry, random weights, BF16 in 3 shards', results: [...kept, ...results] }, null, 2)}\n`);
   }
 } finally {
   if (!flags.keep) rmSync(folder, { recursive: true, force: true });
