@@ -16,7 +16,7 @@ export const command = {
   usage: 'FILE [flags]',
   positionals: [1, 1],
   flags: {
-    bits: { names: ['--bits'], type: 'number', min: 1, max: 8, value: 'N', help: 'for a .safetensors FILE: quantize its matrices to N bits first; 8' },
+    bits: { names: ['--bits'], type: 'number', min: 0.5, max: 8, value: 'N', help: 'for a .safetensors FILE: quantize each matrix first, with the one step that gives its integers an entropy of N bits; 4' },
     dump: { names: ['--dump'], type: 'string', value: 'OUT.i32', help: 'write the integers of all coded matrices there, in file order (32-bit little-endian)' },
   },
   notes: ['JSON: tensors: [{name, shape, entropy, bits_per_weight, escapes, …}] and the totals.'],

@@ -165,9 +165,40 @@ static enum tansy_status inspect_model(const char *path, FILE *dump, struct tans
   return status;
 }
 
+/* of 16-bit integers */
+static double entropy_of_rounded(const int16_t *z, size_t n, uint32_t *count) {
+  memset(count, 0, (1 << 16) * sizeof *count);
+  for (size_t i = 0; i < n; i++) count[z[i] + (1 << 15)]++;
+  double bits = 0;
+  for (size_t i = 0; i < 1 << 16; i++)
+    if (count[i]) bits -= (double)count[i] * tansy_log_f64((double)count[i] / (double)n);
+  return bits / (double)n / 0.6931471805599453;
+}
+
+/* z = w / step rounded, with the step of the whole matrix at which z has an entropy of `bits`; no integer beyond 16 bits */
+static enum tansy_status quantize_to_entropy(const float *w, uint32_t n_rows, uint32_t n_cols, double bits, int16_t *z, struct tansy_rows *rows,
+                                             struct tansy_failure *failure) {
+  enum { N_HALVINGS = 15 }; /* of the interval of log(step): 15 octaves / 2^15 */
+  uint32_t *count = malloc((1 << 16) * sizeof *count);
+  if (!count) return tansy_fail_memory(failure);
+  tansy_absmax_rows(w, n_rows, n_cols, rows->value);
+  float largest = 0, limit = tansy_integer_limit(16);
+  for (uint32_t i = 0; i < n_rows; i++) largest = rows->value[i] > largest ? rows->value[i] : largest;
+  double low = 0, high = 15; /* log2 of the step over the least one */
+  for (int i = 0; i <= N_HALVINGS; i++) {
+    const double middle = i < N_HALVINGS ? (low + high) / 2 : low;
+    tansy_rows_set_uniform(rows, (float)((double)(largest / limit) * tansy_exp_f64(0.6931471805599453 * middle)));
+    tansy_round_rows(w, n_rows, n_cols, rows->value, limit, z);
+    if (entropy_of_rounded(z, (size_t)n_rows * n_cols, count) < bits) high = middle;
+    else low = middle;
+  }
+  free(count);
+  return TANSY_OK;
+}
+
 /* one matrix of a safetensors file as plain integers */
 static enum tansy_status inspect_entry(struct tansy_out *out, const struct tansy_safetensors *st, const struct tansy_safetensors_entry *e,
-                                       uint32_t bits, struct tansy_failure *failure) {
+                                       double bits, struct tansy_failure *failure) {
   struct tansy_writer writer = {0};
   struct tansy_matrix_stats stats;
   struct tansy_rows rows;
@@ -178,7 +209,7 @@ static enum tansy_status inspect_entry(struct tansy_out *out, const struct tansy
   if (status == TANSY_OK && (!w || !z)) status = tansy_fail_memory(failure);
   if (status == TANSY_OK && tansy_safetensors_read(st, e, 0, e->n_values, w) != TANSY_OK)
     status = tansy_fail(failure, TANSY_ERR_IO, "tensor %s cannot be read", e->name);
-  if (status == TANSY_OK) status = tansy_quantize_absmax(w, n_rows, n_cols, bits, z, &rows, failure);
+  if (status == TANSY_OK) status = quantize_to_entropy(w, n_rows, n_cols, bits, z, &rows, failure);
   if (status == TANSY_OK) status = tansy_writer_add_matrix(&writer, TANSY_ROLE_Q, 0, n_rows, n_cols, (struct tansy_integers){z, NULL}, &rows, &stats, failure);
   if (status == TANSY_OK) {
     tansy_out_begin(out, NULL, '{');
@@ -195,13 +226,13 @@ static enum tansy_status inspect_entry(struct tansy_out *out, const struct tansy
   return status;
 }
 
-static enum tansy_status inspect_safetensors(const char *path, uint32_t bits, struct tansy_out *out, struct tansy_failure *failure) {
+static enum tansy_status inspect_safetensors(const char *path, double bits, struct tansy_out *out, struct tansy_failure *failure) {
   struct tansy_safetensors st;
   char what[300];
   enum tansy_status status = tansy_safetensors_open(path, &st, what, sizeof what);
   if (status != TANSY_OK) return tansy_fail(failure, status, "%s: %s", path, what);
   tansy_out_string(out, "file", path);
-  tansy_out_uint(out, "integer_bits", bits);
+  tansy_out_number(out, "integer_bits", bits);
   tansy_out_begin(out, "tensors", '[');
   for (uint32_t i = 0; i < st.n_entries && status == TANSY_OK; i++) {
     const struct tansy_safetensors_entry *e = &st.entries[i];
@@ -214,12 +245,12 @@ static enum tansy_status inspect_safetensors(const char *path, uint32_t bits, st
 }
 
 enum tansy_status tansy_command_inspect(int argc, char **argv, struct tansy_failure *failure) {
-  uint32_t bits = 8;
+  double bits = 4;
   const char *path = NULL, *progress = "none", *dump_path = NULL;
-  const struct tansy_option options[] = {{"--bits", 'u', &bits, NULL}, {"--progress", 's', &progress, NULL}, {"--dump", 's', &dump_path, NULL}};
+  const struct tansy_option options[] = {{"--bits", 'd', &bits, NULL}, {"--progress", 's', &progress, NULL}, {"--dump", 's', &dump_path, NULL}};
   TANSY_TRY(tansy_options_parse(argc, argv, options, 3, &path, 1, failure));
   if (!path) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "inspect needs a .tansy or .safetensors file");
-  if (bits < 2 || bits > 8) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--bits is 2 to 8");
+  if (!(bits >= 0.5 && bits <= 8)) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--bits is 0.5 to 8");
   /* the report is made in memory, so that a failure half way leaves stdout to the error */
   char *text = NULL;
   size_t nbytes = 0;

@@ -5,10 +5,11 @@
 //
 // Models are random weights in a known geometry (`tansy synth`, lib/gguf_writer.mjs), made once and kept in build/bench-models.
 // Every engine is warmed up first; then all take turns, and medians of the turns are reported. --contexts instead measures the cost of a
-// token for every model and several contexts. Rows go to tests/bench/results/engine.json (contexts.json), plots beside them.
+// token for every model and several contexts. Rows go to tests/bench/results/engine.json (contexts.json), plots beside them; a run for one host,
+// model or number of threads leaves the rows of others. floors.mjs compares them with what is promised.
 
 import { existsSync } from 'node:fs';
-import { mkdir, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
@@ -232,8 +233,15 @@ if (values.contexts) {
   const rows = [];
   for (const host of values.hosts.split(','))
     for (const model of models) rows.push(...(await (host === 'node' ? inNode(model) : inChromium(model))));
-  await writeFile(join(RESULTS, 'engine.json'), `${JSON.stringify(rows, null, 1)}\n`);
-  const bars = rows.map((r) => ({ label: `${r.model} ${r.engine} ${r.form}${r.threads > 1 ? ` x${r.threads}` : ''}, ${r.host.split(' ')[0]}`, values: [r.prefill_tok_s, r.decode_tok_s], muted: r.engine === PEER }));
+  /* what other runs measured stays, unless this one has measured the same */
+  const file = join(RESULTS, 'engine.json');
+  /** @type {Row[]} */
+  const before = existsSync(file) ? JSON.parse(await readFile(file, 'utf8')) : [];
+  const kind = (/** @type {Row} */ r) => `${r.host.split(' ')[0]} ${r.model} ${r.threads}`;
+  const kinds = new Set(rows.map(kind));
+  const all = [...before.filter((r) => !kinds.has(kind(r))), ...rows].sort((a, b) => (kind(a) < kind(b) ? -1 : kind(a) > kind(b) ? 1 : 0));
+  await writeFile(file, `${JSON.stringify(all, null, 1)}\n`);
+  const bars = all.map((r) => ({ label: `${r.model} ${r.engine} ${r.form}${r.threads > 1 ? ` x${r.threads}` : ''}, ${r.host.split(' ')[0]}`, values: [r.prefill_tok_s, r.decode_tok_s], muted: r.engine === PEER }));
   await writeFile(join(RESULTS, 'engine.svg'), barChart({ title: `Tokens a second, prompt ${nPrompt}, generated ${nGen}`, series: ['prompt', 'generation'], bars }));
   console.table(rows.map(({ engine, host, form, threads, prefill_tok_s, decode_tok_s, heap_bytes, file_bytes }) => ({ engine, host, form, threads, prefill_tok_s, decode_tok_s, heap_bytes, file_bytes })));
   printRatios(rows);
