@@ -1,7 +1,7 @@
 // npm run bench:threads: what a second thread brings in Node: on SmolLM2-135M's geometry with both cores free, and on the embedded model while
 // another process keeps one of the two cores busy, where it must not cost much.
 //
-//   node tests/bench/threads.mjs [--repetitions 7] [--cores 0,1]
+//   node tests/bench/threads.mjs [--repetitions 5] [--cores 0,1]
 //
 // The process is tied to two cores (taskset, where there is one). One and two threads take turns; medians of the turns go to
 // tests/bench/results/threads.json.
@@ -18,10 +18,10 @@ import { runPack } from '../../js/cli/pack.js';
 import { load } from '../../js/index.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
-const N_PROMPT = 64;
-const N_TOKENS = 48;
+const N_PROMPT = 32;
+const N_TOKENS = 25;
 
-const { values } = parseArgs({ options: { repetitions: { type: 'string', default: '7' }, cores: { type: 'string', default: '0,1' } } });
+const { values } = parseArgs({ options: { repetitions: { type: 'string', default: '5' }, cores: { type: 'string', default: '0,1' } } });
 const repetitions = Number(values.repetitions);
 const cores = values.cores.split(',');
 
@@ -55,7 +55,7 @@ async function compare(name, path, form, isBusy) {
     const ids = Array.from({ length: N_PROMPT }, (_, i) => (i * 7919 + 1) % models[0].config.vocab);
     const prefill = [/** @type {number[]} */ ([]), /** @type {number[]} */ ([])];
     const decode = [/** @type {number[]} */ ([]), /** @type {number[]} */ ([])];
-    for (let turn = -2; turn < repetitions; turn++)
+    for (let turn = -1; turn < repetitions; turn++)
       for (const [i, model] of models.entries()) {
         model.reset();
         await model.generate(ids, { temperature: 0, maxTokens: N_TOKENS, ignoreEos: true, speculate: false }).text();
@@ -82,7 +82,7 @@ if (!existsSync(large)) await runPack(['synth', '--preset', 'smollm2-135m', '--b
 const small = join(root, 'demo', EMBEDDED_MODEL);
 const rows = [];
 for (const form of /** @type {const} */ (['ans', 'packed', 'int8'])) rows.push(await compare('smollm2-135m', large, form, false));
-for (const form of /** @type {const} */ (['ans', 'int8'])) for (const isBusy of [false, true]) rows.push(await compare('embedded', small, form, isBusy));
+for (const form of /** @type {const} */ (['ans', 'packed'])) for (const isBusy of [false, true]) rows.push(await compare('embedded', small, form, isBusy));
 await writeFile(join(root, 'tests/bench/results/threads.json'), `${JSON.stringify(rows, null, 1)}\n`);
 console.table(rows.map(({ model, form, other_process_on_second_core: busy, prefill_ratio, decode_ratio }) => ({ model, form, busy, prefill_ratio, decode_ratio })));
 process.exit(); /* threads of models that were disposed of may still be ending */

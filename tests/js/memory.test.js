@@ -388,6 +388,50 @@ for (const nBatches of [1, 7])
     }
   });
 
+test('a context too long for the budget is refused with the bytes that it takes', async () => {
+  const { bytesNeeded: least } = await canRun(BOOKS, { wasmUrl, contextSize: 128 });
+  const options = { wasmUrl, contextSize: 256, memoryBudget: least };
+  const fit = await canRun(BOOKS, options);
+  assert.ok(!fit.ok && fit.bytesMissing > 0);
+  await assert.rejects(load(BOOKS, options), (/** @type {any} */ error) => {
+    assert.equal(error.code, 'TANSY_OVER_BUDGET');
+    assert.match(error.message, /at a context of 256 tokens/);
+    assert.deepEqual([error.details.bytesNeeded, error.details.bytesMissing], [fit.bytesNeeded, fit.bytesNeeded - least]);
+    return true;
+  });
+  const model = await load(BOOKS, { ...options, memoryBudget: fit.bytesNeeded });
+  assert.equal(model.contextSize, 256);
+  model.dispose();
+  await assert.rejects(load(BOOKS, { wasmUrl, contextSize: 257 }), { code: 'TANSY_CONTEXT', message: /256/ });
+});
+
+test('an abort stops within one layer, of a prompt and of a move', async () => {
+  const model = await load(BOOKS, { wasmUrl, memoryBudget: largest });
+  const { step } = Engine.prototype;
+  let steps = 0;
+  const controller = new AbortController();
+  Engine.prototype.step = function () {
+    steps++;
+    if (steps === 3) controller.abort();
+    return step.call(this);
+  };
+  try {
+    await assert.rejects(model.generate(PROMPT, { signal: controller.signal }).text(), { code: 'TANSY_ABORTED' });
+    assert.equal(steps, 3);
+    assert.equal(model.stats().position, 0);
+  } finally {
+    Engine.prototype.step = step;
+  }
+  const late = new AbortController();
+  const moving = model.setMemoryBudget(smallest, { signal: late.signal, onProgress: () => late.abort() });
+  await assert.rejects(moving, { code: 'TANSY_ABORTED' });
+  await model.setMemoryBudget(smallest);
+  const generation = model.generate(PROMPT, LIVELY);
+  await generation.text();
+  assert.deepEqual(generation.ids, expected);
+  model.dispose();
+});
+
 test('early loading: abort, errors and dispose reach the prompt that waits', async () => {
   const bytes = readFileSync(BOOKS);
   const half = bytes.length >> 1;
