@@ -51,9 +51,8 @@ export async function webBundle(entry, { external } = {}) {
 
 /** @param {{ outdir?: string }} [options] */
 export async function buildWeb({ outdir = join(root, 'dist') } = {}) {
-  // Maps name their sources, which the package has, and do not repeat them.
   /** @type {import('esbuild').BuildOptions} */
-  const common = { ...shared, outdir, sourcemap: 'linked', sourcesContent: false };
+  const common = { ...shared, outdir, sourcemap: 'linked' };
   await Promise.all([
     build({ ...common, format: 'esm', entryPoints: { 'tansy.esm': 'web/index.js', 'tansy-worker': 'web/tansy-worker.js', 'tansy-thread': 'js/platform/browser_thread.js' } }),
     build({

@@ -43,6 +43,8 @@ const beside = (name) => new URL(name, import.meta.url);
 function connect(workerUrl) {
   const options = /** @type {const} */ ({ type: 'module', name: 'tansy' });
   const url = workerUrl === undefined ? beside('tansy-worker.js') : new URL(workerUrl, document.baseURI);
+  // Vite's development server runs a copy of this script in a folder of its own; the worker is where the package is.
+  if (workerUrl === undefined && url.pathname.includes('/.vite/deps')) return new Connection(new Worker(beside('../../tansy/dist/tansy-worker.js'), options));
   if (url.origin !== location.origin) {
     const blob = new Blob([`import ${JSON.stringify(url.href)};`], { type: 'text/javascript' });
     return new Connection(new Worker(URL.createObjectURL(blob), options));

@@ -1,6 +1,6 @@
 // The package as people get it: packed, installed in a folder of its own, and used from Node, TypeScript, Vite and a script tag.
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -178,12 +178,21 @@ describe('in Chromium, under a strict Content-Security-Policy', { skip, timeout 
       response.setHeader('Content-Security-Policy', csp);
       await files(request, response);
     }, 0, '127.0.0.1');
+    try {
+      await visit(`${server.url}/index.html`);
+    } finally {
+      await server.close();
+    }
+  }
+
+  /** @param {string} url */
+  async function visit(url) {
     const page = await browser.newPage();
     const wrong = /** @type {string[]} */ ([]);
     page.on('console', (message) => message.type() === 'error' && !/favicon/.test(message.location().url) && wrong.push(message.text()));
     page.on('pageerror', (error) => wrong.push(String(error)));
     try {
-      await page.goto(`${server.url}/index.html`);
+      await page.goto(url);
       await page.waitForFunction(() => 'result' in window, undefined, { timeout: 30000 });
       const result = await page.evaluate(() => /** @type {any} */ (window).result);
       assert.deepEqual(wrong, []);
@@ -196,7 +205,6 @@ describe('in Chromium, under a strict Content-Security-Policy', { skip, timeout 
       assert.equal(result.refused, 'TANSY_CHAT_TEMPLATE');
     } finally {
       await page.close();
-      await server.close();
     }
   }
 
@@ -222,7 +230,7 @@ describe('in Chromium, under a strict Content-Security-Policy', { skip, timeout 
     }
   });
 
-  test('a Vite app', async () => {
+  test('a Vite app, built and in development', async () => {
     write({
       'index.html': '<!doctype html><title>t</title><script type="module" src="/main.js"></script>',
       'main.js': PAGE_SCRIPT("import * as tansy from 'tansy';"),
@@ -231,5 +239,22 @@ describe('in Chromium, under a strict Content-Security-Policy', { skip, timeout 
     await run([...npm, 'install', '--no-save', '--prefer-offline', '--no-audit', '--no-fund', '--loglevel=error', 'vite@7.3.8']);
     await run([process.execPath, join(app, 'node_modules/vite/bin/vite.js'), 'build', '--outDir', 'built', '--logLevel', 'warn']);
     await check(join(app, 'built'));
+
+    mkdirSync(join(app, 'public'));
+    cpSync(model, join(app, 'public/model.tansy'));
+    const child = spawn(process.execPath, [join(app, 'node_modules/vite/bin/vite.js'), '--port', '0', '--host', '127.0.0.1'], { cwd: app, env: { ...process.env, NO_COLOR: '1' } });
+    try {
+      let said = '';
+      const url = await new Promise((resolve, reject) => {
+        child.stdout.on('data', (piece) => {
+          const found = /Local:\s+(http:\S+)/.exec((said += piece));
+          if (found) resolve(found[1]);
+        });
+        child.once('close', () => reject(new Error(said)));
+      });
+      await visit(url);
+    } finally {
+      child.kill();
+    }
   });
 });
