@@ -121,7 +121,7 @@ test('load options', () => {
   for (const [bad, words] of /** @type {[any, RegExp][]} */ ([
     [{ memoryBudget: 'lots' }, /memoryBudget must be a number of bytes or a string such as "64MB"/],
     [{ contextSize: -5 }, /contextSize/],
-    [{ kv: 'f8' }, /kv must be one of int8, f32; got "f8"/],
+    [{ kv: 'f8' }, /kv must be one of int8, f16, f32; got "f8"/],
     [{ onProgress: 1 }, /onProgress/],
     [{ memorybudget: 1 }, /did you mean "memoryBudget"/],
   ]))
