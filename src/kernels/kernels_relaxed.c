@@ -38,9 +38,11 @@ const struct tansy_kernels tansy_kernels_relaxed32 = {
   .matmul_f32 = tansy_matmul_f32,
 };
 
-/* Four products of 127 by 255, which is no 7-bit number: an engine that makes the dot of two instructions from SSE's and AVX2's has sums
- * of two saturate on the way; one instruction has no such place (129540), and Arm takes 255 for -1. Only speed depends on it. */
+/* Four products of 127 by 255, which is no 7-bit number: an engine that makes the dot of instructions of SSSE3 has sums of two saturate
+ * on the way; one instruction has no such place, and Arm takes 255 for -1. Only speed depends on it. Old engines compile this
+ * operation wrongly at first: they are left to the table that needs it least. */
 const struct tansy_kernels *tansy_kernels_best_relaxed(void) {
-  const v128_t dot = wasm_i32x4_relaxed_dot_i8x16_i7x16_add(wasm_i8x16_splat(127), wasm_i8x16_splat(-1), wasm_i32x4_splat(0));
-  return wasm_i32x4_extract_lane(dot, 0) == 2 * INT16_MAX ? &tansy_kernels_relaxed : &tansy_kernels_relaxed32;
+  const v128_t dot = wasm_i32x4_relaxed_dot_i8x16_i7x16_add(wasm_i8x16_splat(127), wasm_i8x16_splat(-1), wasm_i32x4_splat(1000));
+  const int32_t sum = wasm_i32x4_extract_lane(dot, 0) - 1000;
+  return sum == 4 * 127 * 255 || sum == 4 * 127 * -1 ? &tansy_kernels_relaxed32 : &tansy_kernels_relaxed;
 }
