@@ -4,7 +4,7 @@
 // everyone knows (tests/reference/fixed_formats.js), and evaluates all of them on the same held-out text against the float checkpoint.
 // Bits are those of real files, every tensor and header counted, the tokenizer not. Calibration text is from corpus/train, evaluation
 // text is corpus/valid: other books. Rows and the floors they must reach go to tests/bench/results/quality.json, plots beside it.
-// What was computed is kept in build/bench-quality, so that a run that was cut short goes on; --fresh forgets it.
+// --quick: only what the floors are about. What was computed is kept in build/bench-quality, so that a run that was cut short goes on; --fresh forgets it.
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -31,6 +31,7 @@ const { values } = parseArgs({
     models: { type: 'string', default: 'books-3m,stories260K' },
     tokens: { type: 'string', default: '32768' },
     texts: { type: 'string', default: '200' },
+    quick: { type: 'boolean', default: false },
     fresh: { type: 'boolean', default: false },
   },
 });
@@ -39,8 +40,8 @@ if (values.fresh) rmSync(work, { recursive: true, force: true });
 mkdirSync(work, { recursive: true });
 mkdirSync(results, { recursive: true });
 
-/** The compressor's points, in bits per weight. */
-const POINTS = { paper: [3.2, 3.64, 4.2, 5], best: [2.2, 2.67, 2.94, 3.2, 3.9] };
+/** The compressor's points, in bits per weight; those that floors are about come first. */
+const POINTS = values.quick ? { paper: [3.64], best: [3.2, 2.67, 2.94] } : { paper: [3.64, 3.2, 4.2, 5], best: [3.2, 2.67, 2.94, 3.9, 2.2] };
 /** What --recipe paper leaves out, step by step: 8 bits a weight, each with its options. */
 const ABLATION = /** @type {const} */ ([
   ['INT8 per row', ['--alpha', '0', '--prune', '0', '--step', '1']],
@@ -124,16 +125,18 @@ async function evaluate(name, path, guess = false) {
 async function compressed(name, flags, method, guess = false) {
   const label = `${name} ${method} ${flags.join(' ')}`.replaceAll(/[^\w.-]+/g, '_');
   const file = join(work, `${label}.tansy`);
-  return kept(label, async () => {
-    const { calibration } = await textsOf(name);
-    const { file_bytes: bytes, n_params: n } = await runPack(['compress', join(shared, 'models', name), '-o', file, '--calibration', calibration, ...flags]);
+  const { calibration } = await textsOf(name);
+  const { file_bytes: bytes, n_params: n } = await kept(`${label}_file`, () =>
+    runPack(['compress', join(shared, 'models', name), '-o', file, '--calibration', calibration, ...flags]),
+  );
+  return kept(`${label}_${values.tokens}`, async () => {
     return { method, bits_per_weight: (bytes * 8) / n, bytes, n_params: n, ...(await evaluate(name, file, guess)) };
   });
 }
 
 /** @param {string} name of the model @param {string} format @returns {Promise<Row>} */
 async function fixedRate(name, format) {
-  return kept(`${name} ${format}`.replaceAll(' ', '_'), async () => {
+  return kept(`${name}_${format}_${values.tokens}`, async () => {
     const source = join(shared, 'models', name);
     const folder = join(work, `${name}-${format}`);
     mkdirSync(folder, { recursive: true });
@@ -151,7 +154,7 @@ async function fixedRate(name, format) {
 
 /** The same integers with float activations: what 8-bit activations cost. @param {string} name @param {Row} engine @param {string} file */
 async function activations(name, engine, file) {
-  const floats = await kept(`${name}_float_activations`, () => {
+  const floats = await kept(`${name}_float_activations_${values.tokens}`, () => {
     const folder = join(work, `${name}-decoded`);
     checkpointOfTansy(file, join(shared, 'models', name), folder);
     return evaluate(name, folder);
@@ -196,12 +199,14 @@ function checksOf(rows, activation) {
 /** @param {string} name */
 async function measure(name) {
   const rows = [];
-  for (const bits of POINTS.best) rows.push(await compressed(name, ['--recipe', 'best', '--bits', `${bits}`], 'best'));
   for (const format of Object.keys(FIXED_FORMATS)) rows.push(await fixedRate(name, format));
-  for (const bits of POINTS.paper) rows.push(await compressed(name, ['--recipe', 'paper', '--bits', `${bits}`], 'paper', bits === 3.64));
+  for (const bits of POINTS.paper) rows.push(await compressed(name, ['--recipe', 'paper', '--bits', `${bits}`], 'paper', bits === 3.64 && !values.quick));
+  for (const bits of POINTS.best) rows.push(await compressed(name, ['--recipe', 'best', '--bits', `${bits}`], 'best'));
+  rows.sort((a, b) => a.bits_per_weight - b.bits_per_weight);
   const engine = /** @type {Row} */ (rows.find((r) => r.method === 'best' && Math.abs(r.bits_per_weight - 3.2) < 0.032));
   const activation = await activations(name, engine, join(work, `${name}_best_--recipe_best_--bits_3.2.tansy`));
-  const reference = await kept(`${name}_reference`, () => evaluate(name, join(shared, 'models', name), true));
+  if (values.quick) return { rows, activations: activation };
+  const reference = await kept(`${name}_reference_${values.tokens}`, () => evaluate(name, join(shared, 'models', name), true));
   const ablation = [];
   for (const [step, flags] of ABLATION) {
     const row = await compressed(name, ['--recipe', 'paper', ...flags], 'ablation', true);
@@ -230,11 +235,11 @@ for (const name of values.models.split(',')) {
   const xLabel = 'bits per weight, whole file without the tokenizer';
   writeFileSync(join(results, `quality-${name}-kl.svg`), lineChart({ title: `${name}: divergence from the checkpoint`, xLabel, yLabel: 'KL, nats per token', lines: lines((r) => r.kl) }));
   writeFileSync(join(results, `quality-${name}-perplexity.svg`), lineChart({ title: `${name}: perplexity`, xLabel, yLabel: 'perplexity', lines: lines((r) => r.perplexity) }));
-  console.log(`\n${name}: reference ${models[name].reference.perplexity.toFixed(3)}\nmethod   bits/weight       KL    ppl    top-1 loss`);
+  console.log(`\n${name}\nmethod   bits/weight       KL    ppl    top-1 loss`);
   for (const r of models[name].rows)
     console.log(`${r.method.padEnd(8)} ${r.bits_per_weight.toFixed(3).padStart(11)} ${r.kl.toFixed(5).padStart(8)} ${(100 * r.perplexity_rise).toFixed(2).padStart(6)} % ${(100 * r.top1_loss).toFixed(2).padStart(6)} %`);
 }
-const gpt2 = await kept('gpt2', () => weightsOnly(join(shared, 'models/gpt2-attention-layers-0-5.safetensors'), join(work, 'gpt2')));
+const gpt2 = values.quick ? undefined : await kept('gpt2', () => weightsOnly(join(shared, 'models/gpt2-attention-layers-0-5.safetensors'), join(work, 'gpt2')));
 const checks = models['books-3m'] ? checksOf(models['books-3m'].rows, models['books-3m'].activations) : [];
 for (const c of checks) console.log(`${c.holds ? 'holds ' : 'MISSED'} ${c.what}: ${c.value.toPrecision(4)} (at most ${c.at_most.toPrecision(4)})`);
 const report = {
