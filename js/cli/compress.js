@@ -26,6 +26,7 @@ export const command = {
     prune: { names: ['--prune'], type: 'number', min: 0, max: 1, value: 'X', help: 'share of the weights that the paper recipe zeroes; 0.1' },
     alpha: { names: ['--alpha'], type: 'number', min: 0, max: 1, value: 'X', help: 'how much of the activations goes into its rescaling; 0.5' },
     step: { names: ['--step'], type: 'number', min: 0.005, max: 1e6, value: 'X', help: "integer step of the paper recipe, in units of a row's largest weight / 127; found from the size" },
+    tableStep: { names: ['--table-step'], type: 'number', min: 0.01, max: 1, value: 'X', help: "partial compression in the paper recipe: step of embedding and head over the others'; 0.5" },
     recipe: { names: ['--recipe'], type: 'string', value: 'NAME', help: 'how to quantize: best, paper or plain' },
     calibration: { names: ['--calibration'], type: 'string', value: 'FILE', help: 'text the model should be good at; English prose is built in' },
     calibrationTokens: { names: ['--calibration-tokens'], type: 'integer', min: 1, value: 'N', help: 'how much of it to use; 32768' },
@@ -80,6 +81,7 @@ async function compressFolder(input, out, values, signal) {
       '--prune': values.prune,
       '--alpha': values.alpha,
       '--step': values.step,
+      '--table-step': values.tableStep,
       '--recipe': values.recipe,
       '--calibration-tokens': values.calibrationTokens,
     }))
