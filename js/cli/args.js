@@ -132,12 +132,30 @@ function parseValue(name, flag, text) {
   }
 }
 
+/** Columns of a help text. */
+const WIDTH = 110;
+
+/**
+ * @param {string} text
+ * @param {number} [indent] of the lines after the first
+ * @returns {string}
+ */
+function wrap(text, indent = 0) {
+  const lines = [''];
+  for (const word of text.split(' ')) {
+    const line = lines[lines.length - 1];
+    if (line !== '' && indent + line.length + 1 + word.length > WIDTH) lines.push(word);
+    else lines[lines.length - 1] = line === '' ? word : `${line} ${word}`;
+  }
+  return lines.join(`\n${' '.repeat(indent)}`);
+}
+
 /**
  * @param {Command} command
  * @returns {string}
  */
 export function helpText(command) {
-  const lines = [`tansy ${command.name} ${command.usage}`, '', command.summary, ''];
+  const lines = [`tansy ${command.name} ${command.usage}`, '', wrap(command.summary), ''];
   const rows = Object.values({ ...command.flags, ...COMMON }).map((flag) => {
     const value = flag.type === 'flag' ? '' : ` ${flag.value ?? (flag.choices ? flag.choices.join('|') : flag.type === 'integer' || flag.type === 'number' ? 'N' : 'TEXT')}`;
     return { left: `  ${flag.names.join(', ')}${value}`, help: flag.help, group: flag.group };
@@ -150,8 +168,9 @@ export function helpText(command) {
       if (group !== undefined) lines.push('', `${group}:`);
       else lines.push('');
     }
-    lines.push(row.left.length > width ? `${row.left}\n${' '.repeat(width + 2)}${row.help}` : `${row.left.padEnd(width + 2)}${row.help}`);
+    const help = wrap(row.help, width + 2);
+    lines.push(row.left.length > width ? `${row.left}\n${' '.repeat(width + 2)}${help}` : `${row.left.padEnd(width + 2)}${help}`);
   }
-  for (const note of command.notes ?? []) lines.push('', note);
+  for (const note of command.notes ?? []) lines.push('', wrap(note));
   return `${lines.join('\n')}\n`;
 }
