@@ -67,6 +67,7 @@ struct tansy_engine {
   uint64_t slot_nbytes, kv_at;            /* kv_at: offset in the arena */
   uint64_t arena_nbytes;                  /* now; plan.arena_nbytes in the end */
   uint32_t kv_capacity;                   /* positions the KV cache is laid out for; what the arena has beyond it is free */
+  double n_weights;                       /* of a token's matrices */
   uint64_t promotion_nbytes, temporary_nbytes; /* what promoting takes; what `forward` lends between steps */
   uint32_t slot_chunk[TANSY_MAX_STAGING]; /* chunk in the slot, or UINT32_MAX */
   struct tansy_outer_weights outer;

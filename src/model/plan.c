@@ -10,6 +10,11 @@
 /* ns a weight in a batch of one: typical of SIMD128 on a 2020s laptop. Replaced by figures measured on the device. */
 static const float default_cost[3] = {[TANSY_FORM_ANS] = 0.45f, [TANSY_FORM_PACKED] = 0.06f, [TANSY_FORM_INT8] = 0.045f};
 
+/* A model that is larger than a processor's cache streams its weights from memory: then, typically, no byte is faster than this, and
+ * packed weights beat int8 */
+static const double default_ns_per_byte = 0.1;
+enum { CACHE_N_WEIGHTS = 32 << 20 };
+
 /* ns of a layer beside its matrices, for each value of its activations */
 static const float default_layer_cost = 3;
 
@@ -114,11 +119,6 @@ static uint64_t measure(struct tansy_engine *e) {
 
 /* ---- residency ---- */
 
-static float cost_of(const struct tansy_options *o, uint32_t form) {
-  float asked = form == TANSY_FORM_ANS ? o->cost_ans : form == TANSY_FORM_PACKED ? o->cost_packed : o->cost_int8;
-  return asked > 0 ? asked : default_cost[form];
-}
-
 /* weights a generated token multiplies with; tables that are only looked up cost nothing */
 static double n_weights_used(const struct tansy_engine *e, const struct tansy_tensor *t) {
   uint32_t role = t->record.role;
@@ -127,14 +127,22 @@ static double n_weights_used(const struct tansy_engine *e, const struct tansy_te
   return (double)t->record.n_rows * t->record.n_cols;
 }
 
+/* ns of this matrix in a token */
+static double cost_of(const struct tansy_engine *e, const struct tansy_tensor *t, uint32_t form) {
+  const struct tansy_options *o = &e->options;
+  float asked = form == TANSY_FORM_ANS ? o->cost_ans : form == TANSY_FORM_PACKED ? o->cost_packed : o->cost_int8;
+  double n = n_weights_used(e, t), ns = n * (double)(asked > 0 ? asked : default_cost[form]);
+  double streamed = (double)tansy_tensor_region_nbytes(&t->record, form) * default_ns_per_byte;
+  return asked == 0 && e->n_weights > CACHE_N_WEIGHTS && n > 0 && ns < streamed ? streamed : ns;
+}
+
 static double predict_ns(const struct tansy_engine *e) {
   const struct tansy_config *c = &e->config;
   double n_values = 3.0 * c->hidden + 2.0 * c->n_heads * c->head_dim + 2.0 * c->intermediate;
   double layer = e->options.cost_layer > 0 ? (double)e->options.cost_layer : n_values * (double)default_layer_cost;
   double ns = c->n_layers * layer;
   for (uint32_t i = 0; i < e->plan.n_tensors; i++) {
-    double n = n_weights_used(e, &e->tensors[i]);
-    if (n > 0) ns += n * (double)cost_of(&e->options, e->tensors[i].form);
+    if (n_weights_used(e, &e->tensors[i]) > 0) ns += cost_of(e, &e->tensors[i], e->tensors[i].form);
   }
   return ns;
 }
@@ -155,7 +163,7 @@ static bool best_move(struct tansy_engine *e, uint64_t left, struct move *best) 
     if (n == 0) continue;
     for (uint32_t form = t->form + 1; form <= TANSY_FORM_INT8; form++) {
       if (!tansy_tensor_can_be(&t->record, form)) continue;
-      double gain = n * ((double)cost_of(&e->options, t->form) - (double)cost_of(&e->options, form));
+      double gain = cost_of(e, t, t->form) - cost_of(e, t, form);
       uint64_t now = tansy_align16(tansy_tensor_region_nbytes(&t->record, t->form));
       uint64_t then = tansy_align16(tansy_tensor_region_nbytes(&t->record, form));
       uint64_t extra = then > now ? then - now : 0;
@@ -329,6 +337,7 @@ static enum tansy_status plan_with(struct tansy_engine *e, const void *header, s
   if (e->options.budget_nbytes && e->options.budget_nbytes < (double)limit) {
     limit = (uint64_t)e->options.budget_nbytes / TANSY_PAGE_NBYTES * TANSY_PAGE_NBYTES;
   }
+  for (uint32_t i = 0; i < p->n_tensors; i++) e->n_weights += n_weights_used(e, &e->tensors[i]);
   order_forms(e);
   status = fit(e, limit);
   e->detail.needed_nbytes = p->needed_nbytes;
