@@ -38,9 +38,15 @@ static bool open_run(const struct subject *s, struct tansy_options options, stru
   free(work);
   if (status != TANSY_OK || r->plan.arena_nbytes > MAX_ARENA_NBYTES) return false;
   *arena = aligned((size_t)r->plan.arena_nbytes);
-  /* one byte short of the plan must be refused */
-  if (options.n_staging == 3) PROMISE(tansy_engine_create(m->file.bytes, m->header_nbytes, &options, *arena, (size_t)r->plan.arena_nbytes - 1, &r->e) == TANSY_ERR_OVER_BUDGET);
-  PROMISE(tansy_engine_create(m->file.bytes, m->header_nbytes, &options, *arena, (size_t)r->plan.arena_nbytes, &r->e) == TANSY_OK);
+  const size_t whole = (size_t)r->plan.arena_nbytes;
+  PROMISE(tansy_engine_create(m->file.bytes, m->header_nbytes, &options, *arena, whole, &r->e) == TANSY_OK);
+  if (options.n_staging == 3) { /* the least that it can begin with, grown; and less than that */
+    const size_t least = (size_t)tansy_engine_arena_nbytes(r->e, 0);
+    PROMISE(least <= whole);
+    PROMISE(tansy_engine_create(m->file.bytes, m->header_nbytes, &options, *arena, least - 16, &r->e) == TANSY_ERR_OVER_BUDGET);
+    PROMISE(tansy_engine_create(m->file.bytes, m->header_nbytes, &options, *arena, least, &r->e) == TANSY_OK);
+    PROMISE(tansy_engine_grow(r->e, whole) == TANSY_OK);
+  }
   return true;
 }
 
