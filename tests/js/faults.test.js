@@ -9,7 +9,7 @@ import { gzipSync } from 'node:zlib';
 import { load } from '../../js/index.js';
 import { root } from './lib/builds.js';
 
-const FILE = readFileSync(join(root, 'demo/models/books-3m.tansy'));
+const FILE = readFileSync(join(root, 'demo/models/tales-6m.tansy'));
 const PROMPT = [5, 6, 7];
 /* only the tests of silence wait for silence */
 const RETRY = { attempts: 3, delayMs: 4, stallMs: 60000 };

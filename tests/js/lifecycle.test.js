@@ -8,7 +8,7 @@ import { load } from '../../js/index.js';
 import { root, runProgram } from './lib/builds.js';
 
 const soak = process.env.TANSY_SOAK === '1';
-const FILE = readFileSync(join(root, 'demo/models/books-3m.tansy'));
+const FILE = readFileSync(join(root, 'demo/models/tales-6m.tansy'));
 const PROMPT = 'Once upon a time there was a king who had three daughters, and';
 const GREEDY = { temperature: 0, ignoreEos: true, maxTokens: 12 };
 

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { load } from '../../../js/index.js';
 
 const n = Number(process.argv[2]);
-const file = readFileSync(new URL('../../../demo/models/books-3m.tansy', import.meta.url));
+const file = readFileSync(new URL('../../../demo/models/tales-6m.tansy', import.meta.url));
 
 /** The least of a few looks: what is on its way out is not there to stay. */
 async function memory() {
