@@ -178,6 +178,7 @@ async function showKept() {
 async function resize(nbytes) {
   if (!model) return false;
   const mine = model;
+  budget.moving(1);
   try {
     const stats = await mine.setMemoryBudget(nbytes);
     if (model !== mine) return false;
@@ -187,6 +188,8 @@ async function resize(nbytes) {
   } catch (error) {
     if (model === mine) showError(error);
     return false;
+  } finally {
+    budget.moving(-1);
   }
 }
 

@@ -53,6 +53,7 @@ const PAGE_NBYTES = 65536;
 export class Budget {
   #slider;
   #value;
+  #moves = 0;
 
   /**
    * @param {HTMLInputElement} slider
@@ -68,6 +69,12 @@ export class Budget {
 
   get nbytes() {
     return this.#slider.valueAsNumber;
+  }
+
+  /** @param {1 | -1} change a move begins, or ends */
+  moving(change) {
+    this.#moves += change;
+    this.#slider.setAttribute('aria-busy', String(this.#moves > 0));
   }
 
   /** @param {number} share of the way from the smallest to the largest */

@@ -137,7 +137,7 @@ describe('the demo page', { skip, timeout }, () => {
           },
           wanted,
         );
-        await ready(page);
+        await page.waitForSelector('#budget:not([aria-busy="true"])');
         const { now } = await budget(page);
         assert.ok(now <= wanted + 65536, `${now} is within ${wanted}`);
         assert.ok(share === 0 ? now === first.min : now > first.min, `${now} at ${share}`);

@@ -402,7 +402,8 @@ test('a context too long for the budget is refused with the bytes that it takes'
   const model = await load(BOOKS, { ...options, memoryBudget: fit.bytesNeeded });
   assert.equal(model.contextSize, 256);
   model.dispose();
-  await assert.rejects(load(BOOKS, { wasmUrl, contextSize: 257 }), { code: 'TANSY_CONTEXT', message: /256/ });
+  const { modelContext } = fit;
+  await assert.rejects(load(BOOKS, { wasmUrl, contextSize: modelContext + 1 }), { code: 'TANSY_CONTEXT', message: new RegExp(String(modelContext)) });
 });
 
 test('an abort stops within one layer, of a prompt and of a move', async () => {
@@ -480,7 +481,7 @@ test('tansy bench --memory-curve: bytes rise, none above its budget, predictions
   assert.ok(Object.values(curve.ns_per_weight).every((ns) => Number(ns) > 0));
   assert.ok(curve.worst_prediction >= 0);
   const [first, last] = [curve.points[0], curve.points.at(-1)];
-  assert.ok(first.n_int8 + first.n_packed < 5);
+  assert.ok(first.n_int8 + first.n_packed < 10);
   assert.ok(last.n_int8 + last.n_packed > 30);
   for (const [i, point] of curve.points.entries()) {
     assert.ok(point.heap_bytes <= point.budget_bytes);
