@@ -9,9 +9,11 @@
 
 enum {
   OPEN = 0x80000000u,
-  /* Looks at a word before going to sleep on it: some 20 µs, about what waking up costs. Between two loops of a token there is
-   * less, so workers of a busy engine stay awake; of an idle one they sleep. */
-  N_SPINS = 4000,
+  /* Looks at a word before going to sleep on it, about 1 ns each: some 15 µs, about what waking up costs. Between two loops of a
+   * token there is less, so workers of a busy engine stay awake; of an idle one they sleep. */
+  N_SPINS = 15000,
+  /* The leader waits awake for a worker's last item so many times as long as the item may take; a longer wait is no work. */
+  N_ITEMS_AWAKE = 6,
   /* When a worker loses its core with an item in hand, the leader has to sleep until it is back: some ms, the time of many loops.
    * A loop like that counts LATE_COST, a loop without takes 1 off; beyond LATE_LIMIT the leader works alone for a while before it
    * tries again: MIN_ALONE loops, twice as many each time, half as many after GOOD_STREAK loops without trouble. */
@@ -34,8 +36,8 @@ static void take_items(struct tansy_parallel *p, uint32_t thread) {
   }
 }
 
-static bool spin_while(_Atomic uint32_t *word, uint32_t value) {
-  for (uint32_t i = 0; i < N_SPINS; i++) {
+static bool spin_while(_Atomic uint32_t *word, uint32_t value, uint64_t n_spins) {
+  for (uint64_t i = 0; i < n_spins; i++) {
     if (atomic_load_explicit(word, memory_order_acquire) != value) return true;
     tansy_pause();
   }
@@ -60,7 +62,7 @@ void tansy_parallel_work(struct tansy_parallel *p, uint32_t thread) {
     if (signal != seen) {
       seen = signal;
       join(p, thread);
-    } else if (!spin_while(&p->signal, seen)) {
+    } else if (!spin_while(&p->signal, seen, N_SPINS)) {
       atomic_fetch_add_explicit(&p->n_sleeping, 1, memory_order_seq_cst);
       tansy_wait(&p->signal, seen);
       atomic_fetch_sub_explicit(&p->n_sleeping, 1, memory_order_relaxed);
@@ -74,11 +76,11 @@ static void raise_signal(struct tansy_parallel *p) {
 }
 
 /* nobody may join any more, and those inside have left */
-static void close_loop(struct tansy_parallel *p) {
+static void close_loop(struct tansy_parallel *p, uint64_t item_ns) {
   uint32_t inside = atomic_fetch_and_explicit(&p->state, ~OPEN, memory_order_acq_rel) & ~OPEN;
   bool is_late = false;
   while (inside) {
-    if (!spin_while(&p->state, inside)) {
+    if (!spin_while(&p->state, inside, N_SPINS + N_ITEMS_AWAKE * item_ns)) {
       is_late = true;
       tansy_wait(&p->state, inside);
     }
@@ -96,7 +98,7 @@ static void close_loop(struct tansy_parallel *p) {
   }
 }
 
-void tansy_parallel_for(struct tansy_parallel *p, uint32_t n_items, tansy_parallel_body *body, void *ctx) {
+void tansy_parallel_for(struct tansy_parallel *p, uint32_t n_items, uint64_t item_ns, tansy_parallel_body *body, void *ctx) {
   if (!n_items) return;
   if (p->n_threads < 2 || n_items < 2 || p->n_alone) {
     if (p->n_alone) p->n_alone--;
@@ -110,7 +112,7 @@ void tansy_parallel_for(struct tansy_parallel *p, uint32_t n_items, tansy_parall
   atomic_store_explicit(&p->state, OPEN, memory_order_release);
   raise_signal(p);
   take_items(p, 0);
-  close_loop(p);
+  close_loop(p, item_ns);
 }
 
 void tansy_parallel_end(struct tansy_parallel *p) {
@@ -126,8 +128,9 @@ void tansy_parallel_init(struct tansy_parallel *p, uint32_t n_threads) {
   *p = (struct tansy_parallel){.n_threads = 1};
 }
 
-void tansy_parallel_for(struct tansy_parallel *p, uint32_t n_items, tansy_parallel_body *body, void *ctx) {
+void tansy_parallel_for(struct tansy_parallel *p, uint32_t n_items, uint64_t item_ns, tansy_parallel_body *body, void *ctx) {
   (void)p;
+  (void)item_ns;
   if (n_items) body(ctx, 0, n_items, 0);
 }
 

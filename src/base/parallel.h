@@ -33,7 +33,8 @@ struct tansy_parallel {
 };
 
 void tansy_parallel_init(struct tansy_parallel *p, uint32_t n_threads);
-void tansy_parallel_for(struct tansy_parallel *p, uint32_t n_items, tansy_parallel_body *body, void *ctx);
+/* item_ns: about what one item takes, at most; the leader tells by it a worker at work from one that lost its core */
+void tansy_parallel_for(struct tansy_parallel *p, uint32_t n_items, uint64_t item_ns, tansy_parallel_body *body, void *ctx);
 
 /* The life of worker number `thread` (1 … n_threads − 1): returns after tansy_parallel_end. In builds without threads: at once. */
 void tansy_parallel_work(struct tansy_parallel *p, uint32_t thread);

@@ -72,9 +72,9 @@ void tansy_forward_init(struct tansy_forward *f, uint64_t min_temporary_nbytes, 
   carve(f, min_temporary_nbytes, &a);
 }
 
-static void parallel_for(struct tansy_forward *f, uint32_t n_items, tansy_parallel_body *body, void *ctx) {
+static void parallel_for(struct tansy_forward *f, uint32_t n_items, uint64_t item_ns, tansy_parallel_body *body, void *ctx) {
   if (f->parallel) {
-    tansy_parallel_for(f->parallel, n_items, body, ctx);
+    tansy_parallel_for(f->parallel, n_items, item_ns, body, ctx);
   } else if (n_items) {
     body(ctx, 0, n_items, 0);
   }
@@ -148,9 +148,12 @@ static void multiply(struct tansy_forward *f, const float *x, uint32_t n_tokens,
                      const struct product *list, uint32_t n) {
   struct products p = {.f = f, .list = list, .n = n, .n_cols = n_cols};
   uint32_t n_items = 0;
+  uint64_t max_tile_n_weights = 0;
   bool has_integers = false;
   for (uint32_t i = 0; i < n; i++) {
     n_items += n_tiles_of(list[i].linear);
+    uint64_t tile_n_weights = (uint64_t)list[i].linear->w.coded.shape.tile_n_rows * n_cols;
+    if (tile_n_weights > max_tile_n_weights) max_tile_n_weights = tile_n_weights;
     has_integers |= list[i].linear->w.form != TANSY_FORM_F32;
   }
   for (uint32_t first = 0; first < n_tokens; first += TANSY_MAX_BATCH) {
@@ -169,7 +172,8 @@ static void multiply(struct tansy_forward *f, const float *x, uint32_t n_tokens,
       f->act.n_blocks = (f->act.n_cols_padded + TANSY_ACT_BLOCK - 1) / TANSY_ACT_BLOCK;
       f->kernels->quantize_act(p.x, p.n_tokens, n_cols, &f->act);
     }
-    parallel_for(f, n_items, multiply_body, &p);
+    /* less than 1 ns a weight and token */
+    parallel_for(f, n_items, max_tile_n_weights * p.n_tokens, multiply_body, &p);
   }
 }
 
@@ -295,7 +299,9 @@ static void attend_body(void *ctx, uint32_t begin, uint32_t end, uint32_t thread
 
 static void attend(struct tansy_forward *f, uint32_t layer, const struct tansy_layer_kv *kv, uint32_t position, uint32_t n_tokens) {
   struct attention a = {f, kv, position, tansy_layer_is_windowed(f->config, layer) ? f->config->window : 0};
-  parallel_for(f, n_tokens * f->config->n_kv_heads, attend_body, &a);
+  const struct tansy_config *c = f->config;
+  uint64_t item_ns = (uint64_t)(position + n_tokens) * c->head_dim * (c->n_heads / c->n_kv_heads);
+  parallel_for(f, n_tokens * c->n_kv_heads, item_ns, attend_body, &a);
 }
 
 /* ---- the pass ---- */

@@ -32,7 +32,7 @@ static void check_loops(struct tansy_parallel *p, uint32_t n_loops) {
     memset(&l, 0, sizeof l);
     uint32_t n = test_rand_below(&rng, MAX_ITEMS);
     l.weight = k % 10 ? 0 : 1000;
-    tansy_parallel_for(p, n, body, &l);
+    tansy_parallel_for(p, n, 1000, body, &l);
     uint32_t wrong = 0, total = 0;
     for (uint32_t i = 0; i < MAX_ITEMS; i++) wrong += l.count[i] != (i < n);
     for (uint32_t t = 0; t < N_THREADS; t++) total += l.by_thread[t];
@@ -56,7 +56,7 @@ static void test_alone(void) {
 static void check_alone_items(struct tansy_parallel *p) {
   static struct loop l;
   memset(&l, 0, sizeof l);
-  tansy_parallel_for(p, MAX_ITEMS, body, &l);
+  tansy_parallel_for(p, MAX_ITEMS, 1000, body, &l);
   CHECK_EQ(l.by_thread[0], MAX_ITEMS);
 }
 
