@@ -40,7 +40,7 @@ export class Tokenizer {
     } catch (error) {
       throw new TansyError(
         'TANSY_TOKENIZER',
-        `The model's tokenizer.json cannot be used: ${error instanceof Error ? error.message : String(error)}. Pass token ids instead of text.`,
+        `The model's tokenizer.json cannot be used: ${error instanceof Error ? error.message : String(error)}. Make the model file from a checkpoint whose tokenizer works, or from one without tokenizer.json for token ids alone.`,
         {},
         error,
       );

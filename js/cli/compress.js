@@ -119,17 +119,29 @@ function readAttachment(path) {
   if (!existsSync(path)) return undefined;
   let raw = readFileSync(path);
   if (path.endsWith('.json')) {
-    try {
-      const value = JSON.parse(raw.toString('utf8'));
-      /* repeats tokenizer.json's added tokens */
-      if (path.endsWith('tokenizer_config.json')) delete value.added_tokens_decoder;
-      raw = Buffer.from(JSON.stringify(value));
-    } catch (error) {
-      throw new TansyError('TANSY_NOT_CHECKPOINT', `${path} is no JSON: ${/** @type {Error} */ (error).message}.`, {}, error);
-    }
+    const value = parseJson(path, raw.toString('utf8'));
+    /* repeats tokenizer.json's added tokens */
+    if (path.endsWith('tokenizer_config.json')) delete value.added_tokens_decoder;
+    raw = Buffer.from(JSON.stringify(value));
   }
   const packed = gzipSync(raw, { level: 9 });
   return packed.length < raw.length ? { bytes: packed, gzip: true, rawNbytes: raw.length } : { bytes: raw, gzip: false, rawNbytes: raw.length };
+}
+
+/**
+ * @param {string} path
+ * @param {string} text
+ * @returns {Record<string, any>}
+ */
+function parseJson(path, text) {
+  let value;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new TansyError('TANSY_NOT_CHECKPOINT', `${path} is no JSON: ${/** @type {Error} */ (error).message}.`, {}, error);
+  }
+  if (value === null || typeof value !== 'object') throw new TansyError('TANSY_NOT_CHECKPOINT', `${path} holds no JSON object.`);
+  return value;
 }
 
 /**
@@ -141,19 +153,37 @@ function readAttachment(path) {
 function calibrationIds(input, values) {
   if (values.recipe === 'plain' || (values.recipe === undefined && values.noPrune)) {
     if (values.calibration !== undefined) throw usageError('plain integers use no calibration text; leave --calibration out, or name a --recipe.');
+    warnOfTokenizer(input);
     return undefined;
   }
-  const tokenizerPath = join(input, 'tokenizer.json');
-  if (!existsSync(tokenizerPath)) {
+  const tokenizer = readTokenizer(input);
+  if (tokenizer === undefined) {
     if (values.calibration !== undefined) throw new TansyError('TANSY_CALIBRATION', `A calibration text needs a tokenizer, and ${input} has no tokenizer.json.`);
     return undefined;
   }
   const path = values.calibration ?? new URL('./calibration.txt', import.meta.url);
-  const text = readText(path);
+  return idsToBytes(tokenizer.encode(readText(path), true), vocabOf(input));
+}
+
+/** @param {string} input */
+function readTokenizer(input) {
+  const path = join(input, 'tokenizer.json');
+  if (!existsSync(path)) return undefined;
   const config = join(input, 'tokenizer_config.json');
-  const vocab = vocabOf(input);
-  const tokenizer = new Tokenizer(readFileSync(tokenizerPath, 'utf8'), existsSync(config) ? readFileSync(config, 'utf8') : undefined, vocab);
-  return idsToBytes(tokenizer.encode(text, true), vocab);
+  return new Tokenizer(readFileSync(path, 'utf8'), existsSync(config) ? readFileSync(config, 'utf8') : undefined, vocabOf(input));
+}
+
+/**
+ * Plain integers need no text, but who runs the file will.
+ * @param {string} input
+ */
+function warnOfTokenizer(input) {
+  try {
+    readTokenizer(input)?.encode('a', true);
+  } catch (error) {
+    if (!(error instanceof TansyError)) throw error;
+    process.stderr.write(`warning: ${error.message}\n`);
+  }
 }
 
 /**
@@ -181,9 +211,10 @@ function readText(path) {
 
 /** @param {string} input */
 export function vocabOf(input) {
-  const config = JSON.parse(readFileSync(join(input, 'config.json'), 'utf8'));
+  const path = join(input, 'config.json');
+  const config = parseJson(path, readFileSync(path, 'utf8'));
   const vocab = config.vocab_size ?? config.text_config?.vocab_size;
-  if (!Number.isInteger(vocab)) throw new TansyError('TANSY_NOT_CHECKPOINT', `${join(input, 'config.json')} has no vocab_size.`);
+  if (!Number.isInteger(vocab)) throw new TansyError('TANSY_NOT_CHECKPOINT', `${path} has no vocab_size.`);
   return vocab;
 }
 

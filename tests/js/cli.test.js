@@ -127,11 +127,25 @@ test('a checkpoint that is none, of an unknown family, with a wrong shape, damag
     mkdirSync(bad);
     make(bad);
     const out = join(folder, `bad-${name}.tansy`);
-    const { status, stderr } = await tansy(['compress', bad, '-o', out, '--bits', '8', '--no-prune']);
-    assert.equal(status, 1, `${name}: ${stderr}`);
-    assert.match(stderr, words, name);
+    for (const recipe of ['plain', 'best']) {
+      const { status, stderr } = await tansy(['compress', bad, '-o', out, '--bits', '8', '--recipe', recipe]);
+      assert.equal(status, 1, `${name}: ${stderr}`);
+      assert.match(stderr, words, name);
+    }
     assert.throws(() => statSync(out), { code: 'ENOENT' }, 'nothing is left behind');
   }
+});
+
+test('a tokenizer that cannot be used is said when the file is made: refused where text is needed, else a warning', async () => {
+  const bad = join(folder, 'foreign-tokenizer');
+  writeCheckpoint(bad);
+  writeFileSync(join(bad, 'tokenizer.json'), '{"model": {"type": "Foreign"}}');
+  const out = join(folder, 'foreign-tokenizer.tansy');
+  const refused = await tansy(['compress', bad, '-o', out, '--recipe', 'paper']);
+  assert.deepEqual([refused.status, /\[TANSY_TOKENIZER\]/.test(refused.stderr)], [1, true], refused.stderr);
+  assert.throws(() => statSync(out), { code: 'ENOENT' });
+  const plain = await tansy(['compress', bad, '-o', out, '--recipe', 'plain']);
+  assert.deepEqual([plain.status, /warning: .*tokenizer\.json cannot be used/.test(plain.stderr)], [0, true], plain.stderr);
 });
 
 test('run prints the text and then the figures', async () => {
