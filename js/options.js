@@ -90,7 +90,7 @@ function check(what, rules, given) {
   const out = {};
   for (const [name, rule] of Object.entries(rules)) if (rule.default !== undefined) out[name] = rule.default;
   for (const [givenName, value] of Object.entries(given)) {
-    const name = ALIASES[givenName] ?? givenName.replace(/_([a-z])/g, (_, letter) => letter.toUpperCase());
+    const name = (Object.hasOwn(ALIASES, givenName) ? ALIASES[givenName] : undefined) ?? givenName.replace(/_([a-z])/g, (_, letter) => letter.toUpperCase());
     if (!Object.hasOwn(rules, name)) {
       const guess = nearest(name, Object.keys(rules));
       throw new TansyError('TANSY_OPTION', `${what} has no option "${givenName}"${guess ? `; did you mean "${guess}"?` : `; it knows ${Object.keys(rules).join(', ')}.`}`);

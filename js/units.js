@@ -52,6 +52,9 @@ export function formatBytes(nbytes) {
   return `${value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0)} ${['B', 'KiB', 'MiB', 'GiB'][power]}`;
 }
 
+/** Longer ones are no slip of the finger, and comparing takes time. */
+const MAX_WORD_LENGTH = 64;
+
 /**
  * The word of `words` nearest to `word`, if near enough to be a slip of the finger.
  * @param {string} word
@@ -59,6 +62,7 @@ export function formatBytes(nbytes) {
  * @returns {string | undefined}
  */
 export function nearest(word, words) {
+  if (word.length > MAX_WORD_LENGTH) return undefined;
   let best;
   let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;
   for (const candidate of words) {

@@ -4,6 +4,9 @@
 // committed seeds and from what earlier runs on this machine found (build/fuzz/corpus). Prints executions per target. An input
 // that breaks a target is left in build/fuzz/found, and the run fails; when it is mended, commit the input as a seed.
 //
+//   --minutes N, --seconds N   of the whole run, by the clock; 1 minute
+//   --jobs N                   targets at a time; 1
+//   --record FILE              writes the figures there as JSON, after each round
 //   --merge   instead: adds to tests/fuzz/seeds the inputs of the local corpus that reach code the seeds do not
 import { spawn } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -28,19 +31,27 @@ const TARGETS = new Map([
 ]);
 
 const ROUND_SECONDS = 300;
+/** A line on what is under way, so often. */
+const PROGRESS_SECONDS = 30;
 
 const seedsOf = (/** @type {string} */ name) => join(root, 'tests/fuzz/seeds', `fuzz_${name}`);
 const corpusOf = (/** @type {string} */ name) => join(root, 'build/fuzz/corpus', name);
 const programOf = (/** @type {string} */ name) => join(root, 'build/fuzz/tests', `fuzz_${name}`);
 const foundDir = join(root, 'build/fuzz/found');
 
-/** @param {string} program @param {string[]} args @returns {Promise<{status: number, text: string}>} */
-function runToEnd(program, args) {
+/** Executions of the targets that run now, as libFuzzer tells them from time to time. @type {Map<string, number>} */
+const underWay = new Map();
+
+/** @param {string} program @param {string[]} args @param {(text: string) => void} [onText] @returns {Promise<{status: number, text: string}>} */
+function runToEnd(program, args, onText = () => {}) {
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
     let text = '';
     /* the end of what it printed says all that matters */
-    const take = (/** @type {Buffer} */ piece) => (text = (text + piece).slice(-20000));
+    const take = (/** @type {Buffer} */ piece) => {
+      text = (text + piece).slice(-20000);
+      onText(text.slice(-2000));
+    };
     child.stdout.on('data', take);
     child.stderr.on('data', take);
     child.on('error', reject);
@@ -53,18 +64,24 @@ async function fuzz(name, seconds) {
   const { maxNbytes, script } = /** @type {{share: number, maxNbytes: number, script?: string}} */ (TARGETS.get(name));
   mkdirSync(corpusOf(name), { recursive: true });
   const started = performance.now();
-  const { status, text } = script
-    ? await runToEnd(process.execPath, [join(root, script), '--seconds', String(seconds), '--found', foundDir, seedsOf(name)])
-    : await runToEnd(programOf(name), [
-        `-max_total_time=${Math.ceil(seconds)}`,
-        `-max_len=${maxNbytes}`,
-        '-timeout=20',
-        '-rss_limit_mb=3000',
-        `-artifact_prefix=${foundDir}/${name}-`,
-        '-print_final_stats=1',
-        corpusOf(name),
-        seedsOf(name),
-      ]);
+  const [program, args] = script
+    ? [process.execPath, [join(root, script), '--seconds', String(seconds), '--found', foundDir, seedsOf(name)]]
+    : [
+        programOf(name),
+        [
+          `-max_total_time=${Math.ceil(seconds)}`,
+          `-max_len=${maxNbytes}`,
+          '-timeout=20',
+          '-rss_limit_mb=3000',
+          `-artifact_prefix=${foundDir}/${name}-`,
+          '-print_final_stats=1',
+          corpusOf(name),
+          seedsOf(name),
+        ],
+      ];
+  underWay.set(name, 0);
+  const { status, text } = await runToEnd(program, args, (latest) => underWay.set(name, Number([...latest.matchAll(/^#(\d+)\t/gm)].pop()?.[1] ?? underWay.get(name))));
+  underWay.delete(name);
   const executions = Number(/number_of_executed_units: (\d+)/.exec(text)?.[1] ?? 0);
   const took = (performance.now() - started) / 1000;
   const ok = status === 0 && executions > 0;
@@ -96,6 +113,31 @@ async function merge(names) {
   }
 }
 
+const shareOf = (/** @type {string} */ name) => TARGETS.get(name)?.share ?? 1;
+
+/** Shares that the busiest of `jobs` workers gets when each takes the next of `names`, which have the largest first. @param {string[]} names @param {number} jobs */
+function longestQueue(names, jobs) {
+  const load = new Array(jobs).fill(0);
+  for (const name of names) load[load.indexOf(Math.min(...load))] += shareOf(name);
+  return Math.max(...load);
+}
+
+/**
+ * @param {Map<string, {executions: number, seconds: number, ok: boolean}>} results
+ * @param {number} executions
+ * @param {string[]} broken
+ */
+function recordOf(results, executions, broken) {
+  return {
+    what: 'npm run fuzz: executions of every fuzz target under address and undefined-behaviour sanitizers',
+    cpu: cpus()[0]?.model,
+    seconds: [...results.values()].reduce((sum, { seconds }) => sum + seconds, 0),
+    executions,
+    broken,
+    targets: Object.fromEntries([...results].map(([name, { executions: n, seconds }]) => [name, { executions: n, seconds }])),
+  };
+}
+
 await runMain(async () => {
   const { values } = parseArgs({
     options: {
@@ -118,36 +160,35 @@ await runMain(async () => {
   if (values.merge) return void (await merge(names));
 
   mkdirSync(foundDir, { recursive: true });
-  const shares = names.reduce((sum, name) => sum + (TARGETS.get(name)?.share ?? 0), 0);
   /** @type {Map<string, {executions: number, seconds: number, ok: boolean}>} */
   const results = new Map(names.map((name) => [name, { executions: 0, seconds: 0, ok: true }]));
+  const total = () => [...results.values()].reduce((sum, { executions }) => sum + executions, 0);
+  const brokenOnes = () => names.filter((name) => !results.get(name)?.ok);
+  const started = performance.now();
+  const progress = setInterval(() => {
+    const left = Math.max(0, seconds - (performance.now() - started) / 1000);
+    const now = [...underWay].map(([name, n]) => `${name} ${n}`).join(', ');
+    say(`${Math.floor(left / 60)}:${String(Math.floor(left % 60)).padStart(2, '0')} left, ${total() + [...underWay.values()].reduce((sum, n) => sum + n, 0)} executions (now: ${now})`);
+  }, PROGRESS_SECONDS * 1000).unref();
+
   /* in rounds, so that a run that is stopped has seen every target; a broken one is left out of the next */
   const nRounds = Math.ceil(seconds / ROUND_SECONDS);
   for (let round = 0; round < nRounds; round++) {
-    const left = names.filter((name) => results.get(name)?.ok);
+    const left = names.filter((name) => results.get(name)?.ok).sort((a, b) => shareOf(b) - shareOf(a));
+    const perShare = (seconds * (round + 1) / nRounds - (performance.now() - started) / 1000) / longestQueue(left, jobs);
     const worker = async () => {
       for (let name = left.shift(); name !== undefined; name = left.shift()) {
         const result = /** @type {{executions: number, seconds: number, ok: boolean}} */ (results.get(name));
-        const { executions, seconds: took, ok } = await fuzz(name, Math.max(1, (seconds * jobs * (TARGETS.get(name)?.share ?? 1)) / shares / nRounds));
+        const { executions, seconds: took, ok } = await fuzz(name, Math.max(1, perShare * shareOf(name)));
         results.set(name, { executions: result.executions + executions, seconds: result.seconds + took, ok });
       }
     };
     await Promise.all(Array.from({ length: jobs }, worker));
+    if (values.record) writeFileSync(values.record, `${JSON.stringify(recordOf(results, total(), brokenOnes()), null, 2)}\n`);
   }
+  clearInterval(progress);
 
-  const executions = [...results.values()].reduce((sum, result) => sum + result.executions, 0);
-  const broken = names.filter((name) => !results.get(name)?.ok);
-  say(`${executions} executions over ${names.length} targets, ${broken.length === 0 ? 'no crash, no sanitizer report' : `BROKEN: ${broken.join(', ')}; inputs in build/fuzz/found`}`);
-  if (values.record) {
-    const record = {
-      what: 'npm run fuzz: executions of every fuzz target under address and undefined-behaviour sanitizers',
-      cpu: cpus()[0]?.model,
-      seconds: [...results.values()].reduce((sum, result) => sum + result.seconds, 0),
-      executions,
-      broken,
-      targets: Object.fromEntries([...results].map(([name, { executions: n, seconds: took }]) => [name, { executions: n, seconds: took }])),
-    };
-    writeFileSync(values.record, `${JSON.stringify(record, null, 2)}\n`);
-  }
+  const broken = brokenOnes();
+  say(`${total()} executions over ${names.length} targets, ${broken.length === 0 ? 'no crash, no sanitizer report' : `BROKEN: ${broken.join(', ')}; inputs in build/fuzz/found`}`);
   return broken.length === 0 ? 0 : 1;
 });

@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs';
 import { TansyError } from '../errors.js';
 import { nearest } from '../units.js';
 import { helpText, parseArgs, usageError } from './args.js';
+import { printable } from './output.js';
 
 /** Loaded when used: `tansy run` need not parse the server. */
 const COMMANDS = Object.freeze({
@@ -91,6 +92,6 @@ try {
   } else {
     process.exitCode = code === 'TANSY_USAGE' || code === 'TANSY_OPTION' || code === 'TANSY_ARGUMENT' ? 2 : 1;
     if (argv.includes('--json')) process.stdout.write(`${JSON.stringify({ error: { code: code ?? 'TANSY_INTERNAL', message, ...details } })}\n`);
-    process.stderr.write(`tansy: ${message}${code === undefined ? '' : ` [${code}]`}\n`);
+    process.stderr.write(`tansy: ${printable(message)}${code === undefined ? '' : ` [${code}]`}\n`);
   }
 }

@@ -6,6 +6,15 @@ export function printJson(value) {
   process.stdout.write(`${JSON.stringify(value)}\n`);
 }
 
+/**
+ * Text of a file or a model as a terminal may show it: an escape sequence could rename the window, fill the clipboard, or hide what is
+ * said next. Line breaks and tabs stay.
+ * @param {string} text
+ */
+export function printable(text) {
+  return text.replaceAll('\r', '').replace(/[\0-\x08\x0b-\x1f\x7f-\x9f]/g, '\ufffd');
+}
+
 /** One line that is rewritten, on a terminal; nothing elsewhere. */
 export class StatusLine {
   #shown = false;
@@ -17,7 +26,7 @@ export class StatusLine {
   show(text) {
     if (!this.active) return;
     const width = (process.stderr.columns ?? 80) - 1;
-    process.stderr.write(`\r\x1b[K${text.slice(0, width)}`);
+    process.stderr.write(`\r\x1b[K${printable(text).slice(0, width)}`);
     this.#shown = true;
   }
   clear() {
@@ -52,7 +61,7 @@ export function table(head, rows, right = []) {
       .map((cell, i) => (right[i] ? cell.padStart(widths[i]) : cell.padEnd(widths[i])))
       .join('  ')
       .trimEnd();
-  return `${[head, ...rows].map(line).join('\n')}\n`;
+  return printable(`${[head, ...rows].map(line).join('\n')}\n`);
 }
 
 /** What JSON and text say of a model's memory and speed; `run` and `bench` share it. */

@@ -12,6 +12,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { TansyError, abortError } from '../errors.js';
+import { printable } from './output.js';
 
 const NATIVE = fileURLToPath(new URL('../../build/native/tansy-pack', import.meta.url));
 const MODULE = fileURLToPath(new URL('../../dist/tansy-pack.wasm', import.meta.url));
@@ -148,7 +149,7 @@ export function packProgress(line) {
   return ({ stage, detail, fraction, left, warning }) => {
     if (warning !== undefined) {
       line.clear();
-      process.stderr.write(`warning: ${warning}\n`);
+      process.stderr.write(`warning: ${printable(warning)}\n`);
       return;
     }
     const percent = fraction === undefined ? '' : `${(100 * fraction).toFixed(0)}% `;

@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { TansyError, load } from '../index.js';
 import { usageError } from './args.js';
 import { MODEL_FLAGS, SAMPLER_FLAGS, loadOptions, samplerOptions } from './model_flags.js';
-import { Figures, StatusLine, loadProgress, printJson } from './output.js';
+import { Figures, StatusLine, loadProgress, printJson, printable } from './output.js';
 
 /** @type {import('./args.js').Command} */
 export const command = {
@@ -69,7 +69,7 @@ async function run({ values }, signal) {
   let text = '';
   for await (const piece of generation) {
     text += piece;
-    if (show && !process.stdout.write(before + piece)) await once(process.stdout, 'drain');
+    if (show && !process.stdout.write(before + (process.stdout.isTTY ? printable(piece) : piece))) await once(process.stdout, 'drain');
     before = '';
   }
   if (before !== '') process.stdout.write(before);

@@ -7,7 +7,7 @@ import { TansyError } from '../errors.js';
 import { canRun, load } from '../index.js';
 import { MODEL_FLAGS, loadOptions } from './model_flags.js';
 import { printJson } from './output.js';
-import { apiHandler } from './serve_api.js';
+import { apiHandler, mayAsk } from './serve_api.js';
 import { listen, staticHandler } from './static_server.js';
 
 const { model: _, ...API_MODEL_FLAGS } = MODEL_FLAGS;
@@ -61,12 +61,16 @@ async function run({ positionals, values }, signal) {
     isolate: values.isolate,
     cors: values.cors,
   });
+  const host = values.host ?? '127.0.0.1';
   const handler = async (/** @type {import('./serve_api.js').Request} */ request, /** @type {import('./serve_api.js').Response} */ response) => {
+    /* with --cors any site may ask anyway */
+    if (!values.cors && !mayAsk(request.headers.host, host))
+      return void response.writeHead(403, { 'Content-Type': 'text/plain; charset=utf-8', Connection: 'close' }).end('This server answers to localhost only; see --host and --cors.\n');
     if (!(await api(request, response))) await files(request, response);
   };
   let server;
   try {
-    server = await listen(handler, values.port ?? 8080, values.host ?? '127.0.0.1');
+    server = await listen(handler, values.port ?? 8080, host);
   } catch (error) {
     const { code, message } = /** @type {NodeJS.ErrnoException} */ (error);
     throw new TansyError(

@@ -10,6 +10,12 @@ import { TansyError } from '../errors.js';
 
 /** Larger requests than any context holds. */
 const MAX_BODY_NBYTES = 16 * 2 ** 20;
+/** Requests under way, the one that runs and those that wait: each holds its body. */
+const MOST_WAITING = 256;
+/** A client that takes nothing for so long is gone, whatever its connection says. */
+const STALLED_MS = 60000;
+
+const MAX_MESSAGE = 1000;
 
 /** What is the caller's doing, and not the server's. */
 const STATUSES = Object.freeze(
@@ -40,14 +46,42 @@ class HttpError extends Error {
  * @property {() => Promise<Model>} model loads it, when first asked
  * @property {string} [chatTemplate] in place of the file's own
  * @property {boolean} [cors] let pages of other sites ask
+ * @property {number} [mostWaiting] requests at a time; beyond it they are told to come again
+ * @property {number} [stalledMs] how long a client may take nothing of its answer
  */
+
+/**
+ * Whether a request may name this server so. A page of another site can give a name of its own this machine's address (DNS
+ * rebinding), and is then of the same origin to the browser: a server for this machine only answers to this machine's names.
+ * @param {string | undefined} name the header Host
+ * @param {string} host that the server listens on
+ */
+export function mayAsk(name, host) {
+  if (!isLoopback(host)) return true;
+  return isLoopback((name ?? '').replace(/:\d+$/, ''));
+}
+
+/** @param {string} host */
+function isLoopback(host) {
+  return /^(?:(?:[a-z0-9-]+\.)*localhost\.?|127(?:\.\d{1,3}){3}|::1|\[::1\])$/i.test(host);
+}
 
 /**
  * @param {ApiOptions} options
  * @returns {(request: Request, response: Response) => Promise<boolean>} false: not an address of the API
  */
-export function apiHandler({ name, model, chatTemplate, cors = false }) {
+export function apiHandler({ name, model, chatTemplate, cors = false, mostWaiting = MOST_WAITING, stalledMs = STALLED_MS }) {
   const created = Math.floor(Date.now() / 1000);
+  let nWaiting = 0;
+  const answer = async (/** @type {Request} */ request, /** @type {Response} */ response, /** @type {Create} */ create) => {
+    if (nWaiting >= mostWaiting) throw new HttpError(429, `${nWaiting} requests are waiting already; try again later.`, 'rate_limit_exceeded', { 'Retry-After': '5', Connection: 'close' });
+    nWaiting++;
+    try {
+      await answerOne(request, response, create, stalledMs);
+    } finally {
+      nWaiting--;
+    }
+  };
   const facts = { id: name, object: 'model', created, owned_by: 'tansy' };
 
   /** @type {Record<string, Partial<Record<string, (request: Request, response: Response) => Promise<void>>>>} */
@@ -95,13 +129,16 @@ export function apiHandler({ name, model, chatTemplate, cors = false }) {
   };
 }
 
+/** @typedef {(body: any, signal: AbortSignal) => Promise<object>} Create */
+
 /**
  * Reads a request, and writes what comes of it: one JSON object, or a stream of events.
  * @param {Request} request
  * @param {Response} response
- * @param {(body: any, signal: AbortSignal) => Promise<object>} create
+ * @param {Create} create
+ * @param {number} stalledMs
  */
-async function answer(request, response, create) {
+async function answerOne(request, response, create, stalledMs) {
   const gone = new AbortController();
   response.once('close', () => gone.abort());
   const body = await readBody(request);
@@ -112,7 +149,7 @@ async function answer(request, response, create) {
     /* an error before the first chunk is an answer with a status of its own */
     let next = await chunks.next();
     response.writeHead(200, { 'Content-Type': 'text/event-stream; charset=utf-8', 'Cache-Control': 'no-cache', 'X-Accel-Buffering': 'no' });
-    for (; !next.done; next = await chunks.next()) await write(response, `data: ${JSON.stringify(next.value)}\n\n`, gone.signal);
+    for (; !next.done; next = await chunks.next()) await write(response, `data: ${JSON.stringify(next.value)}\n\n`, gone.signal, stalledMs);
     response.end('data: [DONE]\n\n');
   } finally {
     await chunks.return?.();
@@ -120,16 +157,25 @@ async function answer(request, response, create) {
 }
 
 /**
+ * Waits for a client that reads slowly; one that has stopped reading would hold the model for ever.
  * @param {Response} response
  * @param {string} text
- * @param {AbortSignal} signal
+ * @param {AbortSignal} signal of the connection's end
+ * @param {number} stalledMs
  */
-async function write(response, text, signal) {
+async function write(response, text, signal, stalledMs) {
   if (response.write(text) || signal.aborted) return;
+  const timer = setTimeout(() => response.destroy(), stalledMs);
+  /** @type {() => void} */
+  let go = () => {};
   await new Promise((resolve) => {
-    response.once('drain', resolve);
-    signal.addEventListener('abort', resolve, { once: true });
+    go = () => resolve(undefined);
+    response.once('drain', go);
+    signal.addEventListener('abort', go);
   });
+  clearTimeout(timer);
+  response.off('drain', go);
+  signal.removeEventListener('abort', go);
 }
 
 /**
@@ -187,7 +233,8 @@ function describe(error) {
  * @param {string | null} [param]
  */
 function shape(message, type, code, param = null) {
-  return { error: { message, type, param, code } };
+  /* a message may repeat what it is about */
+  return { error: { message: message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE)}…` : message, type, param, code } };
 }
 
 /**

@@ -10,6 +10,9 @@ export function badParam(param, words) {
   return new TansyError('TANSY_OPTION', words, { param });
 }
 
+/** A name that may be of any length. @param {string} name */
+const cut = (name) => (name.length > 60 ? `${name.slice(0, 60)}…` : name);
+
 /** @typedef {(value: any, name: string) => void} Check */
 
 /** @param {number} min @param {number} max @returns {Check} */
@@ -26,7 +29,7 @@ const type = (type) => (value, name) => {
 };
 /** @param {unknown} only @param {string} words @returns {Check} */
 const only = (only, words) => (value, name) => {
-  if (JSON.stringify(value) !== JSON.stringify(only)) throw badParam(name, `${name}: ${words}`);
+  if (shown(value) !== shown(only)) throw badParam(name, `${name}: ${words}`);
 };
 /** @type {Check} */
 const anything = () => {};
@@ -121,7 +124,7 @@ export function checkBody(body, kind) {
   for (const [name, value] of Object.entries(body)) {
     if (!Object.hasOwn(rules, name)) {
       const guess = nearest(name, Object.keys(rules));
-      throw badParam(name, `There is no option "${name}"${guess === undefined ? '' : `; did you mean "${guess}"?`} for ${kind}.completions.create.`.replace('completion.', ''));
+      throw badParam(cut(name), `There is no option "${cut(name)}"${guess === undefined ? '' : `; did you mean "${guess}"?`} for ${kind}.completions.create.`.replace('completion.', ''));
     }
     if (value === undefined || value === null) continue;
     rules[name](value, name);

@@ -8,6 +8,7 @@
  * Every state also knows the fewest bytes with which the value can be finished. That number is what lets a generator with
  * a limited number of tokens close its brackets in time.
  */
+import { TansyError } from '../errors.js';
 
 /** A branch that can never be finished. */
 export const NEVER = Infinity;
@@ -115,29 +116,75 @@ export class Grammar {
     return false;
   }
 
-  /** Finds the cheapest ways; to be called when the grammar is complete. */
+  /**
+   * Finds the cheapest ways; to be called when the grammar is complete. Dijkstra's algorithm, backwards, as Knuth extended it to grammars:
+   * the state that is cheapest of those not settled is settled, and makes offers to the states before it.
+   */
   finish() {
     const { states, rules } = this;
     this.cost = new Array(states.length).fill(NEVER);
     this.step = new Array(states.length).fill(undefined);
-    for (const { end } of rules) this.cost[end] = 0;
-    /* Bellman and Ford: costs only fall, and each is the length of a real way; backwards, because rules are built forwards */
-    for (let changed = true; changed; ) {
-      changed = false;
-      for (let i = states.length - 1; i >= 0; i--) {
-        const { bytes, empty, calls } = states[i];
-        /** @param {number} cost @param {ByteEdge | CallEdge | {to: number}} step */
-        const offer = (cost, step) => {
-          if (cost >= this.cost[i]) return;
-          this.cost[i] = cost;
-          this.step[i] = step;
-          changed = true;
-        };
-        for (const to of empty) offer(this.cost[to], { to });
-        for (const edge of bytes) offer(1 + this.cost[edge.to], edge);
-        for (const edge of calls) offer(this.cost[rules[edge.rule].start] + this.cost[edge.to], edge);
+    /** edges by the state they lead to; calls also by their rule's start, as they wait for both
+     * @type {{from: number, edge: ByteEdge | CallEdge | {to: number}}[][]} */
+    const into = states.map(() => []);
+    for (const [from, { bytes, empty, calls }] of states.entries()) {
+      for (const to of empty) into[to].push({ from, edge: { to } });
+      for (const edge of bytes) into[edge.to].push({ from, edge });
+      for (const edge of calls) {
+        into[edge.to].push({ from, edge });
+        into[rules[edge.rule].start].push({ from, edge });
       }
     }
+    const queue = new CostQueue();
+    const settled = new Uint8Array(states.length);
+    for (const { end } of rules) queue.push((this.cost[end] = 0), end);
+    for (let at; (at = queue.pop()) !== undefined; ) {
+      if (settled[at]) continue;
+      settled[at] = 1;
+      for (const { from, edge } of into[at]) {
+        const first = 'rule' in edge ? rules[edge.rule].start : edge.to;
+        if (!settled[first] || !settled[edge.to]) continue;
+        const cost = this.cost[edge.to] + ('rule' in edge ? this.cost[first] : 'lo' in edge ? 1 : 0);
+        if (cost >= this.cost[from]) continue;
+        this.cost[from] = cost;
+        this.step[from] = edge;
+        queue.push(cost, from);
+      }
+    }
+  }
+}
+
+/** A heap of states, cheapest first. */
+class CostQueue {
+  /** @type {{cost: number, state: number}[]} */
+  #heap = [];
+
+  /** @param {number} cost @param {number} state */
+  push(cost, state) {
+    const heap = this.#heap;
+    let at = heap.length;
+    for (let up = (at - 1) >> 1; at > 0 && heap[up].cost > cost; up = (at - 1) >> 1) {
+      heap[at] = heap[up];
+      at = up;
+    }
+    heap[at] = { cost, state };
+  }
+
+  /** @returns {number | undefined} */
+  pop() {
+    const heap = this.#heap;
+    const first = heap[0];
+    const last = heap.pop();
+    if (first === undefined || last === undefined || heap.length === 0) return first?.state;
+    let at = 0;
+    for (let down = 1; down < heap.length; down = 2 * at + 1) {
+      if (down + 1 < heap.length && heap[down + 1].cost < heap[down].cost) down++;
+      if (heap[down].cost >= last.cost) break;
+      heap[at] = heap[down];
+      at = down;
+    }
+    heap[at] = last;
+    return first.state;
   }
 }
 
@@ -159,6 +206,8 @@ export class Grammar {
 
 /** So many states are kept at most, a few hundred bytes each; then they are made anew. */
 const MAX_STATES = 20000;
+/** Ways to read the same text at once; a schema whose alternatives begin alike, in a recursion, doubles them with each level. */
+const MAX_CONFIGS = 10000;
 
 export class Matcher {
   /** @type {Map<string, MatchState>} */
@@ -256,6 +305,8 @@ export class Matcher {
       const key = `${state}.${stack?.id ?? ''}`;
       if (seen.has(key)) continue;
       seen.add(key);
+      if (configs.length > MAX_CONFIGS)
+        throw new TansyError('TANSY_SCHEMA', 'The schema is too ambiguous: the text so far can be read in too many ways. Let the alternatives of anyOf begin differently.');
       const { bytes, empty, calls } = states[state];
       if (bytes.length > 0) {
         configs.push(config);

@@ -36,7 +36,12 @@ const HEX = /** @type {const} */ ([DIGIT, [0x61, 0x66], [0x41, 0x46]]);
  * @returns {Matcher}
  */
 export function compileSchema(schema) {
-  return new Compiler(schema).matcher();
+  try {
+    return new Compiler(schema).matcher();
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new TansyError('TANSY_SCHEMA', 'The schema is too deep. Nest it less; use $ref for recursion.', {}, error);
+  }
 }
 
 /** The grammar of any JSON object: `response_format: { type: 'json_object' }`. */
@@ -81,6 +86,11 @@ class Compiler {
     return new Matcher(this.#g, root);
   }
 
+  /** @param {string} where */
+  #checkSize(where) {
+    if (this.#g.states.length > MAX_STATES) throw wrong(where, 'it is too large to compile. Lower maxItems, maxLength or the number of alternatives.');
+  }
+
   /**
    * @param {number} from
    * @param {unknown} schema
@@ -90,7 +100,7 @@ class Compiler {
    */
   #schema(from, schema, to, where) {
     const g = this.#g;
-    if (g.states.length > MAX_STATES) throw wrong(where, 'it is too large to compile. Lower maxItems, maxLength or the number of alternatives.');
+    this.#checkSize(where);
     if (schema === true) return g.call(from, this.#any(), to);
     if (schema === false) return;
     if (!isObject(schema)) throw wrong(where, 'a schema is an object, true or false.');
@@ -126,7 +136,10 @@ class Compiler {
       alone(key, 'type');
       if (key === 'enum' && (!Array.isArray(schema.enum) || schema.enum.length === 0)) throw wrong(`${where}/enum`, 'it must be a non-empty list of values.');
       const values = key === 'enum' ? schema.enum : [schema.const];
-      for (const value of values) if (types === undefined || types.some((type) => hasType(value, type))) g.text(from, literal(value, `${where}/${key}`), to);
+      for (const value of values) {
+        if (types === undefined || types.some((type) => hasType(value, type))) g.text(from, literal(value, `${where}/${key}`), to);
+        this.#checkSize(where);
+      }
       return;
     }
     /* without "type", keywords say what is meant: `properties` an object */
@@ -414,7 +427,8 @@ class Compiler {
     if (!Array.isArray(required) || required.some((name) => typeof name !== 'string')) throw wrong(`${where}/required`, 'it must be a list of names.');
     if (typeof additionalProperties !== 'boolean' && !isObject(additionalProperties))
       throw wrong(`${where}/additionalProperties`, 'it must be true, false or a schema.');
-    const names = [...new Set([...Object.keys(properties), ...required])];
+    const needed = new Set(required);
+    const names = [...new Set([...Object.keys(properties), ...needed])];
     const [open, first, last, close] = [g.state(), g.state(), g.state(), g.state()];
     g.bytes(from, [0x7b], open);
     g.call(open, this.#space(), first);
@@ -435,7 +449,7 @@ class Compiler {
     let before = first;
     let after = g.state();
     for (const name of names) {
-      const isRequired = required.includes(name);
+      const isRequired = needed.has(name);
       const pair = g.rule();
       const { start, end } = g.rules[pair];
       const named = g.state();
@@ -467,7 +481,7 @@ class Compiler {
     if (rule !== undefined) return rule;
     let target = this.#root;
     for (const part of ref.split('/').slice(1)) {
-      const name = decodeURIComponent(part).replace(/~1/g, '/').replace(/~0/g, '~');
+      const name = decoded(part).replace(/~1/g, '/').replace(/~0/g, '~');
       if (target === null || typeof target !== 'object' || !Object.hasOwn(target, name)) throw wrong(`${where}/$ref`, `there is nothing at ${ref}.`);
       target = /** @type {Record<string, unknown>} */ (target)[name];
     }
@@ -494,6 +508,15 @@ function bounds(schema, minName, maxName, where) {
       throw wrong(`${where}/${name}`, `it must be an integer from 0; got ${JSON.stringify(value)}.`);
   if (min > max) throw wrong(where, `${minName} is ${min} and ${maxName} is ${max}: no value has both.`);
   return [min, max];
+}
+
+/** @param {string} part of a reference; a % that begins no escape stands for itself */
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 /**

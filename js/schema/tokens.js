@@ -18,6 +18,12 @@ function byteOfCharacter() {
 /** Decoders that only join tokens or trim the whole text, and say nothing of a token's bytes. */
 const NEUTRAL = new Set(['Fuse', 'Strip', 'ByteFallback']);
 
+/** Longer tokens are never generated into a format, nor read from a file that is not hostile. */
+const MAX_TOKEN_NBYTES = 1024;
+
+/** Real ones put one character in place of another. */
+const MAX_REPLACEMENT = 16;
+
 /** Every token as bytes. */
 export class TokenTable {
   /** @type {(Uint8Array | undefined)[]} undefined: no such token */
@@ -32,14 +38,27 @@ export class TokenTable {
    * @param {number} vocab rows of the embedding
    */
   constructor(tokenizerJson, vocab) {
-    const { model, decoder, added_tokens: added = [] } = JSON.parse(tokenizerJson);
+    this.#bytes = new Array(vocab).fill(undefined); // embeddings may have rows without a token
+    try {
+      this.#read(JSON.parse(tokenizerJson), vocab);
+    } catch (error) {
+      if (error instanceof TansyError) throw error;
+      throw new TansyError('TANSY_TOKENIZER', `The model's tokenizer.json cannot be used: ${/** @type {Error} */ (error).message}. Generate without response_format and logprobs.`, {}, error);
+    }
+  }
+
+  /**
+   * @param {any} json
+   * @param {number} vocab
+   */
+  #read({ model, decoder, added_tokens: added = [] }, vocab) {
     const decode = tokenDecoder(decoder);
-    this.#bytes = new Array(vocab);
+    const isId = (/** @type {unknown} */ id) => Number.isInteger(id) && Number(id) >= 0 && Number(id) < vocab;
     /** @type {[string, number][]} */
     const entries = Array.isArray(model.vocab) ? model.vocab.map((/** @type {[string, number]} */ [token], /** @type {number} */ id) => [token, id]) : Object.entries(model.vocab);
-    for (const [token, id] of entries) if (id < vocab) this.#bytes[id] = decode(token);
+    for (const [token, id] of entries) if (isId(id) && token.length <= MAX_TOKEN_NBYTES) this.#bytes[id] = decode(token);
     for (const { id, content, special } of added) {
-      if (id >= vocab) continue;
+      if (!isId(id) || content.length > MAX_TOKEN_NBYTES) continue;
       this.#bytes[id] = new TextEncoder().encode(content);
       if (special) this.#special.add(id);
     }
@@ -73,6 +92,7 @@ function tokenDecoder(decoder) {
   /** @type {[string, string][]} */
   const replacements = [];
   for (const { type, pattern, content, replacement } of steps) {
+    if ((content ?? replacement ?? '').length > MAX_REPLACEMENT) throw new Error(`its decoder puts ${(content ?? replacement).length} characters in place of one`);
     if (type === 'Replace' && typeof pattern?.String === 'string') replacements.push([pattern.String, content]);
     else if (type === 'Metaspace') replacements.push([replacement ?? '▁', ' ']);
     else if (!NEUTRAL.has(type))
@@ -105,7 +125,7 @@ export class TokenTrie {
 
   /** @param {readonly (Uint8Array | undefined)[]} bytes by id; undefined or empty: not in the trie */
   constructor(bytes) {
-    const keys = bytes.map((b) => (b === undefined ? '' : String.fromCharCode(...b)));
+    const keys = bytes.map((b) => (b === undefined || b.length > 4 * MAX_TOKEN_NBYTES ? '' : String.fromCharCode(...b)));
     this.#ids = [...keys.keys()].filter((id) => keys[id] !== '').sort((a, b) => (keys[a] < keys[b] ? -1 : keys[a] > keys[b] ? 1 : a - b));
     const total = 1 + this.#ids.reduce((sum, id) => sum + keys[id].length, 0);
     const byte = new Uint8Array(total);

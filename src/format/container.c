@@ -153,7 +153,9 @@ enum tansy_status tansy_index_open(const void *header, size_t header_nbytes, str
     read_attachment(&w, &a);
     if (a.encoding > 1) return TANSY_ERR_UNSUPPORTED;
     if (a.encoding == 0 && a.raw_nbytes != a.nbytes) return TANSY_ERR_CORRUPT;
-    if (!w.c.failed && is_name_taken(first, i, &a)) return TANSY_ERR_CORRUPT;
+    if (w.c.failed) break;
+    if (a.name_nbytes > TANSY_MAX_NAME_NBYTES) return TANSY_ERR_UNSUPPORTED;
+    if (is_name_taken(first, i, &a)) return TANSY_ERR_CORRUPT;
   }
 
   index->n_tensors = read_varint32(&w.c);

@@ -18,6 +18,7 @@ enum {
   TANSY_MAX_HEADER_NBYTES = 64 << 20,  /* shell JSON and index, each */
   TANSY_MAX_TENSORS = 1 << 16,
   TANSY_MAX_ATTACHMENTS = 256,
+  TANSY_MAX_NAME_NBYTES = 255, /* of an attachment */
   TANSY_MIN_CHUNK_LOG2 = 12,
   TANSY_MAX_CHUNK_LOG2 = 24,
 };

@@ -1,12 +1,21 @@
 // What a file from a stranger says beside its numbers: templates and expressions that never end, names with a meaning to JavaScript,
 // attachments of any size. It may be refused; it may not hang, nor change anything outside itself.
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { attachmentText, checkAttachments } from '../../js/attachments.js';
 import { renderChat } from '../../js/chat.js';
+import { printable } from '../../js/cli/output.js';
+import { load } from '../../js/index.js';
+import { compileSchema } from '../../js/schema/compile.js';
 import { compileFormat } from '../../js/schema/response_format.js';
+import { TokenTable } from '../../js/schema/tokens.js';
 import { Tokenizer } from '../../js/tokenizer.js';
+import { tansy } from './lib/builds.js';
+import { gguf } from './lib/gguf.js';
 import { byteLevelTokenizer } from './lib/tokenizers.js';
 
 const MESSAGES = [{ role: 'user', content: 'hello' }];
@@ -89,4 +98,87 @@ test('attachments are as large as they say, and not too large', async () => {
   assert.equal((await attachmentText(packed, place(packed.length, 1000))).length, 1000);
   for (const rawNbytes of [999, 1001]) await assert.rejects(attachmentText(packed, place(packed.length, rawNbytes)), { code: 'TANSY_CORRUPT' });
   for (const damaged of [packed.subarray(0, 12), Buffer.from('no gzip at all'), Buffer.alloc(0)]) await assert.rejects(attachmentText(damaged, place(damaged.length, 1000)), { code: 'TANSY_CORRUPT' });
+});
+
+test('schemas that are deep, long, ambiguous or absurd are compiled or refused, soon', () => {
+  const nested = (/** @type {number} */ n) => {
+    /** @type {any} */
+    let schema = { type: 'null' };
+    for (let i = 0; i < n; i++) schema = { type: 'array', items: schema };
+    return schema;
+  };
+  const names = Array.from({ length: 4000 }, (_, i) => `p${i}`);
+  const properties = Object.fromEntries(names.map((name) => [name, true]));
+  const chain = Object.fromEntries(names.slice(0, 1500).map((name, i) => [name, i === 0 ? { type: 'null' } : { type: 'array', minItems: 1, items: { $ref: `#/$defs/p${i - 1}` } }]));
+  const refs = Object.fromEntries(Object.keys(chain).map((name) => [name, { $ref: `#/$defs/${name}` }]));
+  for (const [what, schema, isGood] of /** @type {[string, unknown, boolean][]} */ ([
+    ['nested 500 times', nested(500), true],
+    ...[2000, 3000, 5000, 20000].map((n) => [`nested ${n} times`, nested(n), false]),
+    ['required in another order', { type: 'object', properties, required: [...names].reverse() }, true],
+    ['a chain of references', { $defs: chain, type: 'object', properties: refs, required: Object.keys(refs) }, true],
+    ['names without end', { type: 'object', required: Array.from({ length: 200000 }, (_, i) => `p${i}`) }, false],
+    ['values without end', { enum: Array.from({ length: 200000 }, (_, i) => `value ${i}`) }, false],
+    ['a reference that is no address', { $ref: '#/%E0%A4%A' }, false],
+    ['a reference to what every object has', { $ref: '#/__proto__' }, false],
+  ])) {
+    const started = performance.now();
+    const compile = () => void compileFormat({ type: 'json_schema', json_schema: { name: 'x', schema: /** @type {any} */ (schema) } });
+    if (isGood) compile();
+    else assert.throws(compile, { code: 'TANSY_SCHEMA' }, what);
+    assert.ok(performance.now() - started < 8000, what);
+  }
+  const s = { $ref: '#/$defs/s' };
+  const twice = compileSchema({ $defs: { s: { anyOf: [{ type: 'array', items: s }, { type: 'array', items: s }, { type: 'null' }] } }, ...s });
+  assert.throws(() => {
+    let state = twice.start;
+    for (let i = 0; i < 40; i++) state = /** @type {any} */ (twice.step(state, 0x5b));
+  }, { code: 'TANSY_SCHEMA', message: /ambiguous/ });
+});
+
+test('tokens that are no tokens: the bytes of the others are known, or the file is refused', () => {
+  const { json, vocab } = byteLevelTokenizer();
+  const change = (/** @type {(json: any) => void} */ edit) => {
+    const copy = JSON.parse(json);
+    edit(copy);
+    return () => new TokenTable(JSON.stringify(copy), vocab).trie;
+  };
+  for (const edit of /** @type {((json: any) => void)[]} */ ([
+    (j) => Object.assign(j.model.vocab, { ['x'.repeat(200000)]: 7 }),
+    (j) => (j.model.vocab = [[5, -1]]),
+    (j) => delete j.model.vocab.e,
+    (j) => Object.assign(j.model.vocab, { negative: -1, half: 0.5, text: 'a', huge: 2 ** 40 }),
+    (j) => (j.added_tokens = [{ id: 3, content: 'y'.repeat(300000), special: false }, { id: -1, content: 'z' }]),
+  ]))
+    change(edit)();
+  for (const edit of /** @type {((json: any) => void)[]} */ ([
+    (j) => (j.model = null),
+    (j) => (j.model.vocab = null),
+    (j) => (j.added_tokens = [{ id: 3 }]),
+    (j) => (j.added_tokens = 7),
+    (j) => (j.decoder = { type: 'Sequence', decoders: [null] }),
+    (j) => (j.decoder = { type: 'Replace', pattern: { String: 'a' }, content: 'b'.repeat(1 << 20) }),
+  ]))
+    assert.throws(change(edit), { code: 'TANSY_TOKENIZER' }, String(edit));
+});
+
+test('options whose names every object has are unknown options', async () => {
+  for (const name of ['constructor', 'toString', '__proto__', 'hasOwnProperty', 'k'.repeat(1 << 20)]) {
+    const started = performance.now();
+    await assert.rejects(load(new Uint8Array(10), JSON.parse(`{"${name}":1}`)), { code: 'TANSY_OPTION' }, name.slice(0, 20));
+    assert.ok(performance.now() - started < 1000);
+  }
+});
+
+test('what a file says reaches a terminal without its escape sequences', async () => {
+  assert.equal(printable('a\x1b]0;name\x07b\x9b2Jc\x7f\rd\r\ne\tf\u00e9 \u{1f600}'), 'a\ufffd]0;name\ufffdb\ufffd2Jc\ufffdd\ne\tf\u00e9 \u{1f600}');
+  const folder = mkdtempSync(join(tmpdir(), 'tansy-hostile-'));
+  try {
+    writeFileSync(join(folder, 'x.gguf'), gguf({ 'general.architecture': 'll\x1b]52;c;cm0gLXJmIH4=\x07ama' }, []));
+    const { status, stderr } = await tansy(['compress', join(folder, 'x.gguf'), '-o', join(folder, 'x.tansy')]);
+    assert.equal(status, 1);
+    assert.match(stderr, /architecture "ll.*ama" is not supported/);
+    assert.doesNotMatch(stderr, /[\x1b\x07]/);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 });

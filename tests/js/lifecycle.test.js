@@ -20,13 +20,27 @@ async function ids(model, prompt, options = GREEDY) {
 }
 
 const N_CYCLES = soak ? 200 : 30;
-test(`${N_CYCLES} times load, generate, dispose: memory stays within 5 % of what it was after 5`, async () => {
-  const { status, stdout, stderr } = await runProgram(process.execPath, ['--expose-gc', `${root}tests/js/lib/cycles.js`, String(N_CYCLES)]);
+/** @param {string[]} flags */
+async function cycles(flags) {
+  const { status, stdout, stderr } = await runProgram(process.execPath, ['--expose-gc', ...flags, `${root}tests/js/lib/cycles.js`, String(N_CYCLES)]);
   assert.equal(status, 0, stderr);
-  const { after5, afterAll } = JSON.parse(stdout);
-  assert.ok(afterAll.rss <= 1.05 * after5.rss, stdout);
-  /* the JavaScript heap also holds what the engine learns about the code it runs, at first */
-  assert.ok(afterAll.heap <= 1.05 * after5.heap + (1 << 20), stdout);
+  return JSON.parse(stdout);
+}
+
+test(`${N_CYCLES} times load, generate, dispose: the process stays within 5 % of what it was after 5`, async (t) => {
+  const { after5, afterAll } = await cycles([]);
+  const text = JSON.stringify({ after5, afterAll });
+  t.diagnostic(text);
+  assert.ok(afterAll.rss <= 1.05 * after5.rss, text);
+});
+
+/* What V8 learns about the code it runs, and the machine code it makes of it, lie on the heap too, and grow for hundreds of calls
+ * (code space 0.6 → 0.9 MB); with its optimizers off and its notes taken from the first call on, the rest is what is kept. */
+test(`${N_CYCLES} times load, generate, dispose: the JavaScript heap stays within 5 % of what it was after 5`, async (t) => {
+  const { after5, afterAll } = await cycles(['--no-opt', '--no-sparkplug', '--no-lazy-feedback-allocation']);
+  const text = JSON.stringify({ after5, afterAll });
+  t.diagnostic(text);
+  assert.ok(afterAll.heap <= 1.05 * after5.heap, text);
 });
 
 test('a second call while one runs is TANSY_BUSY, and harms neither', async () => {

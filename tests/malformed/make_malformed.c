@@ -364,6 +364,10 @@ static void attachments(void) {
   CASE("attachments-count-huge", "TANSY_UNSUPPORTED", p->n_attached = UINT32_MAX);
   CASE("attachments-257", "TANSY_UNSUPPORTED", for (int i = 0; i < 257; i++) attach(p, "", 0));
   CASE("attachments-one-more", "TANSY_CORRUPT", attach(p, "a", 10); p->n_attached++);
+  static char name[257];
+  memset(name, 'n', sizeof name - 1);
+  CASE("attachment-name-255", "TANSY_OK", attach(p, name + 1, 10));
+  CASE("attachment-name-256", "TANSY_UNSUPPORTED", attach(p, name, 10));
   CASE("attachment-name-twice", "TANSY_CORRUPT", attach(p, "a", 10); attach(p, "b", 10); attach(p, "a", 10));
   CASE("attachment-name-beyond-index", "TANSY_CORRUPT", attach(p, "a", 10); p->attached[0].name_nbytes = 1 << 20);
   CASE("attachment-name-2-64", "TANSY_CORRUPT", attach(p, "a", 10); p->attached[0].name_nbytes = UINT64_MAX);
