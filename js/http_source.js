@@ -187,6 +187,12 @@ export class HttpSource {
       signal?.removeEventListener('abort', stop);
     }
     try {
+      /* ranges of a compressed body are of no use, and may not even be ranges of the file */
+      if (response.status === 206 && isEncoded(response.headers) && !this.sequential) {
+        controller.abort();
+        this.sequential = true;
+        return await this.#request(offset, end, resuming, signal);
+      }
       return this.#accept(response, offset, controller);
     } catch (error) {
       controller.abort();
@@ -239,9 +245,8 @@ export class HttpSource {
       this.#check(headers, range === null || range[3] === '*' ? undefined : Number(range[3]));
       return new Body(reader, offset, range === null ? Infinity : Number(range[2]) + 1, controller, false);
     }
-    const encoded = headers.get('content-encoding') ?? 'identity';
-    const length = encoded === 'identity' ? headers.get('content-length') : null;
-    this.#check(headers, length === null ? undefined : Number(length));
+    const length = isEncoded(headers) ? '' : headers.get('content-length') ?? '';
+    this.#check(headers, /^\d+$/.test(length) ? Number(length) : undefined);
     this.sequential = true;
     return new Body(reader, 0, this.size ?? Infinity, controller, true);
   }
@@ -319,6 +324,9 @@ function httpError(status, name) {
         : 'the server refused the request';
   return new TansyError('TANSY_HTTP', `${name}: HTTP ${status}, ${advice}.`, { status, url: name });
 }
+
+/** Whether the bytes that come are not those that were sent. @param {Headers} headers */
+const isEncoded = (headers) => (headers.get('content-encoding') ?? 'identity') !== 'identity';
 
 /** Milliseconds, from a number of seconds or a date. @param {Headers} headers */
 function retryAfter(headers) {

@@ -226,6 +226,30 @@ fails('an empty file', 'TANSY_TRUNCATED', ({ response }) => void response.writeH
 loads('redirects to the file', (asked) => (asked.request.url === '/model.tansy' ? void asked.response.writeHead(302, { Location: '/other' }).end() : good(asked)));
 fails('redirects in a circle', 'TANSY_NETWORK', ({ response }) => void response.writeHead(302, { Location: '/model.tansy' }).end());
 loads('sends the body gzipped', ({ response }) => void response.writeHead(200, { 'Content-Encoding': 'gzip' }).end(gzipSync(FILE, { level: 1 })));
+for (const to of ['file:///etc/hostname', 'data:application/octet-stream,abc'])
+  fails('redirects to a file: or data: address', 'TANSY_NETWORK', ({ response }) => void response.writeHead(302, { Location: to }).end());
+fails('sends headers without end', 'TANSY_NETWORK', ({ response }) => {
+  const { socket } = response;
+  socket?.on('error', () => {}).write('HTTP/1.1 206 Partial Content\r\n');
+  const more = () => socket?.writable && socket.write(`X: ${'x'.repeat(8000)}\r\n`, () => setImmediate(more));
+  more();
+});
+let nEndless = 0;
+loads('sends the file, and then more without end', ({ response }) => {
+  response.writeHead(200).write(FILE);
+  const more = () => !response.destroyed && response.write(Buffer.alloc(1 << 16), () => (nEndless++, setImmediate(more)));
+  more();
+}, { after: () => assert.ok(nEndless < 1000, String(nEndless)) });
+const gzipped = gzipSync(FILE, { level: 1 });
+loads(
+  'sends ranges of the gzipped file',
+  (asked) => {
+    const headers = { 'Content-Encoding': 'gzip', ETag: '"gz"' };
+    if (asked.request.headers.range === undefined) return void asked.response.writeHead(200, headers).end(gzipped);
+    good(asked, { file: gzipped, headers });
+  },
+  { after: ({ requests }) => assert.equal(requests, 2) },
+);
 
 tested.add('is no HTTP server').add('is not there');
 test('is no HTTP server, is not there: TANSY_NETWORK', async () => {

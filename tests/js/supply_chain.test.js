@@ -19,6 +19,26 @@ test('nothing of ours runs when the package is installed, nor anything of what i
   assert.deepEqual(withScripts, []);
 });
 
+test('a user installs two packages beside ours, which need none themselves', () => {
+  const { packages } = JSON.parse(read('package-lock.json'));
+  const installed = Object.entries(packages).filter(([path, { dev, devOptional, optional, peer }]) => path !== '' && !(dev || devOptional || optional || peer));
+  assert.deepEqual(installed.map(([path]) => path).sort(), ['node_modules/@huggingface/jinja', 'node_modules/@huggingface/tokenizers']);
+  for (const [path, { dependencies, hasInstallScript }] of installed) assert.deepEqual([dependencies, hasInstallScript], [undefined, undefined], path);
+});
+
+test('npm audit knows of no weakness in any package', async (t) => {
+  const { stdout } = await runProgram('npm', ['audit', '--json', '--fetch-retries=0', '--fetch-timeout=20000']);
+  let answer;
+  try {
+    answer = JSON.parse(stdout);
+  } catch {
+    answer = { message: 'npm gave no answer' };
+  }
+  /* a registry that does not answer has not said that all is well */
+  if (answer.metadata === undefined) return t.skip(`NOT AUDITED: the registry does not answer npm audit here (${answer.message ?? answer.error?.summary}); run it where it does`);
+  assert.equal(answer.metadata.vulnerabilities.total, 0, stdout);
+});
+
 test('every package is locked to its bytes, from the registry', () => {
   for (const lock of ['package-lock.json', 'tests/current-node/package-lock.json']) {
     const packages = Object.entries(JSON.parse(read(lock)).packages).filter(([path]) => path !== '');
