@@ -102,12 +102,11 @@ async function begin(home, engine, source, front, { signal, onProgress, early })
   }
   const arrival = new Arrival();
   const missing = new Set();
-  for (let i = 0; i < engine.nChunks; i++) {
-    const [from, to] = [engine.chunkOffset(i), engine.chunkOffset(i) + engine.chunkNbytes(i)];
-    if (places.some(({ offset, nbytes }) => offset < to && offset + nbytes > from)) missing.add(i);
-  }
-  const end = new AbortController();
-  const both = signal ? AbortSignal.any([signal, end.signal]) : end.signal;
+  /* attachments lie one after the other at the payload's beginning */
+  const end = places.reduce((most, { offset, nbytes }) => Math.max(most, offset + nbytes), 0);
+  for (let i = 0; i < engine.nChunks && engine.chunkOffset(i) < end; i++) missing.add(i);
+  const stopLoading = new AbortController();
+  const both = signal ? AbortSignal.any([signal, stopLoading.signal]) : stopLoading.signal;
   /** @type {Uint8Array[]} */
   let bytes = [];
   let attachmentsCame = () => {};
@@ -131,10 +130,10 @@ async function begin(home, engine, source, front, { signal, onProgress, early })
     /** @type {Map<string, string>} */
     const attachments = new Map();
     for (const [i, place] of places.entries()) attachments.set(place.name, await attachmentText(bytes[i] ?? new Uint8Array(place.nbytes), place));
-    const model = new Model(engine, attachments, readTensors(home.header), { home, arrival, loaded: loading, stopLoading: end });
+    const model = new Model(engine, attachments, readTensors(home.header), { home, arrival, loaded: loading, stopLoading });
     return { model, loading };
   } catch (error) {
-    end.abort(error);
+    stopLoading.abort(error);
     await loading.catch(() => {});
     await engine.dispose();
     throw error;

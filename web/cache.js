@@ -47,6 +47,14 @@ async function nameOf(url) {
 
 const openFolder = async () => (await navigator.storage.getDirectory()).getDirectoryHandle(FOLDER, { create: true });
 
+/** @param {any} record @returns {record is CacheRecord} */
+function isRecord(record) {
+  const { url, validator, size, complete, ranges } = record ?? {};
+  if (typeof url !== 'string' || typeof complete !== 'boolean' || (validator !== null && typeof validator !== 'string') || !Array.isArray(ranges)) return false;
+  const isPlace = (/** @type {unknown} */ at) => Number.isSafeInteger(at) && Number(at) >= 0 && Number(at) <= size;
+  return isPlace(size) && ranges.every((range) => Array.isArray(range) && range.length === 2 && range.every(isPlace));
+}
+
 /**
  * @param {FileSystemDirectoryHandle} folder
  * @param {string} name
@@ -55,7 +63,8 @@ const openFolder = async () => (await navigator.storage.getDirectory()).getDirec
 async function readRecord(folder, name) {
   try {
     const file = await (await folder.getFileHandle(`${name}.json`)).getFile();
-    return JSON.parse(await file.text());
+    const record = JSON.parse(await file.text());
+    return isRecord(record) ? record : null;
   } catch {
     return null; // there is none, or it was cut off while being written
   }
@@ -395,6 +404,7 @@ export class CachedSource {
   /**
    * Loading failed. What came is kept to go on from, unless it is the file itself that is wrong.
    * @param {unknown} error
+   * @returns {Promise<boolean>} it may be what was in the cache that was wrong, which is gone now: another try is worth it
    */
   async abandon(error) {
     const isBad = error instanceof TansyError && ['TANSY_CHECKSUM', 'TANSY_CORRUPT', 'TANSY_TRUNCATED', 'TANSY_CHANGED', 'TANSY_NOT_TANSY'].includes(error.code);
@@ -402,10 +412,10 @@ export class CachedSource {
       this.#writer?.close();
       this.#writer = null;
       await this.#remove();
-      return;
+      return this.cachedNbytes > 0;
     }
     const writer = this.#writer;
-    if (!writer) return;
+    if (!writer) return false;
     this.#writer = null;
     try {
       if (this.size !== undefined) await writer.record(this.#makeRecord(false));
@@ -413,6 +423,7 @@ export class CachedSource {
       // What the last record says is still true.
     }
     writer.close();
+    return false;
   }
 
   /** The storage failed: nothing of it is kept, and the network gives the rest. @param {unknown} error */

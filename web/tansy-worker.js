@@ -81,17 +81,25 @@ const methods = {
   async load([message, { cache, ...options }], { send, id }) {
     tellProgress = (progress) => send('progress', progress);
     const onProgress = (/** @type {import('../js/index.js').Progress} */ progress) => tellProgress(progress);
-    const source = await openSource(message, { cache, options, send, id, write: true });
+    const open = () => openSource(message, { cache, options, send, id, write: true });
+    let source = await open();
     try {
       model = await load(source, { ...options, onProgress });
     } catch (error) {
-      if (source instanceof CachedSource) await source.abandon(error);
-      throw error;
+      if (!(source instanceof CachedSource) || !(await source.abandon(error))) throw error;
+      source = await open();
+      try {
+        model = await load(source, { ...options, onProgress });
+      } catch (again) {
+        if (source instanceof CachedSource) await source.abandon(again);
+        throw again;
+      }
     }
     if (source instanceof CachedSource) {
+      const cached = source;
       const kept = model.loaded.then(
-        () => source.commit(),
-        (error) => source.abandon(error),
+        () => cached.commit(),
+        (error) => cached.abandon(error),
       );
       if (!options.early) await kept;
     }

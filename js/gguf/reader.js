@@ -13,7 +13,8 @@ import { tensorType } from './types.js';
 const MAX_HEADER_NBYTES = 512 * 2 ** 20;
 const MAX_TENSORS = 1 << 17;
 const MAX_KEYS = 1 << 16;
-const MAX_ARRAY = 1 << 24;
+/** In all arrays together: a byte of the file becomes eight in a list. */
+const MAX_VALUES = 1 << 24;
 const MAX_DIMS = 4;
 const CHUNK_NBYTES = 1 << 22;
 
@@ -34,6 +35,7 @@ class Cursor {
   #path;
   #bytes = Buffer.alloc(0);
   #nRead = 0;
+  #nValuesLeft = MAX_VALUES;
   at = 0;
 
   /** @param {number} fd @param {string} path */
@@ -120,7 +122,8 @@ class Cursor {
         const inner = this.u32();
         if (depth > 2) throw this.corrupt('arrays in arrays in arrays');
         /* the least that a value of the type takes: an array's head is 12 bytes, a string's 8 */
-        const n = this.count('values in an array', MAX_ARRAY, [1, 1, 2, 2, 4, 4, 4, 1, 8, 12, 8, 8, 8][inner] ?? 1);
+        const n = this.count('values in an array', this.#nValuesLeft, [1, 1, 2, 2, 4, 4, 4, 1, 8, 12, 8, 8, 8][inner] ?? 1);
+        this.#nValuesLeft -= n;
         const values = [];
         for (let i = 0; i < n; i++) values.push(this.value(inner, depth + 1));
         return values;

@@ -141,6 +141,46 @@ describe('the cache in Chromium', { skip, timeout }, () => {
       assert.equal((await models(page))[0].complete, true);
     }));
 
+  it('whatever lies in its place, the model is loaded', () =>
+    inPage(async (page) => {
+      assert.equal(await tell(page), expected);
+      /** @param {string | null} record text of the record; null: as it is @param {number} [damage] a byte of the data to change @param {number} [length] of the data */
+      const tamper = (record, damage, length) =>
+        page.evaluate(
+          async ([record, damage, length]) => {
+            const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('tansy');
+            for await (const [name, handle] of folder.entries()) {
+              const writable = await handle.createWritable({ keepExistingData: true });
+              if (name.endsWith('.json') && record !== null) {
+                await writable.truncate(0);
+                await writable.write(record);
+              }
+              if (name.endsWith('.data') && damage !== undefined) await writable.write({ type: 'write', position: damage, data: new Uint8Array([0xee]) });
+              if (name.endsWith('.data') && length !== undefined) await writable.truncate(length);
+              await writable.close();
+            }
+          },
+          /** @type {const} */ ([record, damage, length]),
+        );
+      const { url } = (await models(page))[0];
+      const sound = { url, validator: null, size: fileNbytes, complete: true, ranges: [[0, fileNbytes]] };
+      for (const record of ['', 'null', '{}', ...[{ size: '9' }, { size: 1e300 }, { ranges: [5] }, { ranges: [[0, 1e15]] }, { complete: false, ranges: [[0, 100000]] }].map((change) => JSON.stringify({ ...sound, ...change }))]) {
+        await tamper(record);
+        assert.ok((await models(page)).every(({ url: kept, size }) => kept === url && size === fileNbytes), record);
+        assert.equal(await tell(page), expected, record);
+      }
+      /* the front: magic, version, a checksum of the index; and a file that is too short or too long */
+      for (const damage of [0, 9, 60, 400]) {
+        await tamper(null, damage);
+        assert.equal(await tell(page), expected, `byte ${damage}`);
+      }
+      for (const length of [0, 100000, fileNbytes + 1]) {
+        await tamper(null, undefined, length);
+        assert.equal(await tell(page), expected, `${length} bytes`);
+      }
+      assert.equal((await models(page))[0].complete, true);
+    }, /one thread/)); // a damaged front may tell of a large file
+
   it('without room it warns and goes on', () =>
     inPage(async (page, server) => {
       const session = await page.context().newCDPSession(page);

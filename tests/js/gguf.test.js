@@ -336,6 +336,7 @@ const DAMAGED = [
   ['long string', () => head(3, 0, 1, u64(2n ** 60n)), 'TANSY_CORRUPT', /bytes in a string/],
   ['string beyond the end', () => head(3, 0, 1, u64(1000), Buffer.from('abc')), 'TANSY_TRUNCATED', /ends inside its header/],
   ['long array', () => head(3, 0, 1, string('a'), array(4, 2n ** 61n)), 'TANSY_CORRUPT', /values in an array/],
+  ['many long arrays', () => head(3, 0, 3, string('a'), array(0, 1 << 23), Buffer.alloc(1 << 23), string('b'), array(0, 1 << 23), Buffer.alloc(1 << 23), string('c'), array(0, 9), Buffer.alloc(9)), 'TANSY_CORRUPT', /9 values in an array/],
   ['array beyond the end', () => head(3, 0, 1, string('a'), array(8, 1 << 20)), 'TANSY_TRUNCATED', /ends inside its header/],
   ['arrays in arrays', () => head(3, 0, 1, string('a'), array(9, 1), ...Array.from({ length: 9 }, () => array(9, 1).subarray(4))), 'TANSY_CORRUPT', /arrays in arrays|values/],
   ['unknown metadata type', () => head(3, 0, 1, string('a'), Buffer.from([77, 0, 0, 0, 0])), 'TANSY_CORRUPT', /type 77/],
