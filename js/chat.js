@@ -45,6 +45,7 @@ export function renderChat(source, messages, variables, limitMs = LIMIT_MS) {
 export function templateOf(value) {
   if (typeof value === 'string') return value;
   if (!Array.isArray(value)) return undefined;
-  const named = /** @type {{name?: string, template?: string}[]} */ (value);
-  return (named.find(({ name }) => name === 'default') ?? named[0])?.template;
+  const named = /** @type {({name?: unknown, template?: unknown} | null | undefined)[]} */ (value);
+  const template = (named.find((one) => one?.name === 'default') ?? named[0])?.template;
+  return typeof template === 'string' ? template : undefined;
 }

@@ -55,8 +55,8 @@ export class Tokenizer {
   encode(text, special) {
     if (text === '' && !special) return [];
     /** @type {{ids: number[]}} */
-    const { ids } = this.#limited(text.length, () => this.#inner.encode(text, { add_special_tokens: special }));
-    const bad = ids.find((id) => !(id >= 0 && id < this.#vocab));
+    const { ids } = this.#limited(text.length, () => attempt(() => this.#inner.encode(text, { add_special_tokens: special })));
+    const bad = ids.find((id) => !Number.isInteger(id) || id < 0 || id >= this.#vocab);
     if (bad !== undefined)
       throw new TansyError('TANSY_TOKENIZER', `The tokenizer gives id ${bad}, but the model has only ${this.#vocab} tokens; it belongs to another model.`);
     return ids;
@@ -69,7 +69,7 @@ export class Tokenizer {
    */
   decode(ids, skipSpecial) {
     if (ids.length === 0) return '';
-    const decode = () => this.#inner.decode([...ids], { skip_special_tokens: skipSpecial, clean_up_tokenization_spaces: false });
+    const decode = () => attempt(() => String(this.#inner.decode([...ids], { skip_special_tokens: skipSpecial, clean_up_tokenization_spaces: false })));
     return this.#decodesByExpressions ? this.#limited(ids.length, decode) : decode();
   }
 
@@ -92,6 +92,27 @@ export class Tokenizer {
   /** @param {number} id */
   tokenOf(id) {
     return this.#inner.id_to_token(id);
+  }
+}
+
+/** @param {unknown} error */
+function unusable(error) {
+  if (error instanceof TansyError) return error;
+  const why = error instanceof Error ? error.message : String(error);
+  return new TansyError('TANSY_TOKENIZER', `The model's tokenizer.json cannot be used: ${why}. Pass token ids instead of text.`, {}, error);
+}
+
+/**
+ * What is wrong with a file shows in the middle of the tokenizer's work.
+ * @template T
+ * @param {() => T} work
+ * @returns {T}
+ */
+function attempt(work) {
+  try {
+    return work();
+  } catch (error) {
+    throw unusable(error);
   }
 }
 

@@ -119,7 +119,7 @@ function sendFile(request, response, { path, size, etag, modified }) {
     'Last-Modified': modified.toUTCString(),
     'X-Content-Type-Options': 'nosniff',
   };
-  if (request.headers['if-none-match']?.split(/\s*,\s*/).some((tag) => tag === '*' || tag.replace(/^W\//, '') === etag))
+  if (request.headers['if-none-match']?.split(',').some((tag) => tag.trim() === '*' || tag.trim().replace(/^W\//, '') === etag))
     return void response.writeHead(304, headers).end();
   const condition = request.headers['if-range'];
   const fresh = condition === undefined || condition === etag || condition === headers['Last-Modified'];

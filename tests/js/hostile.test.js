@@ -7,16 +7,18 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { attachmentText, checkAttachments } from '../../js/attachments.js';
-import { renderChat } from '../../js/chat.js';
+import { renderChat, templateOf } from '../../js/chat.js';
 import { printable } from '../../js/cli/output.js';
 import { load } from '../../js/index.js';
 import { compileSchema } from '../../js/schema/compile.js';
 import { compileFormat } from '../../js/schema/response_format.js';
 import { TokenTable } from '../../js/schema/tokens.js';
-import { Tokenizer } from '../../js/tokenizer.js';
+import { TansyError } from '../../js/errors.js';
+import { TextStream, Tokenizer } from '../../js/tokenizer.js';
 import { tansy } from './lib/builds.js';
 import { gguf } from './lib/gguf.js';
-import { byteLevelTokenizer } from './lib/tokenizers.js';
+import { randomBelow } from '../fuzz/fuzz_gguf.mjs';
+import { byteFallbackTokenizer, byteLevelTokenizer } from './lib/tokenizers.js';
 
 const MESSAGES = [{ role: 'user', content: 'hello' }];
 const LIMIT_MS = 150;
@@ -181,4 +183,56 @@ test('what a file says reaches a terminal without its escape sequences', async (
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+});
+
+const VALUES = [null, 5, -1, 0.5, 1e9, true, '', 'x', '__proto__', '(', [], {}, [null], [['a', 'b', 'c']], { type: 'ByteLevel' }, { type: 'Replace', pattern: { Regex: '(?<' }, content: 1 }];
+
+/** Changes one place of a JSON value, any place. @param {any} value @param {(n: number) => number} below */
+function damage(value, below) {
+  const places = [];
+  /** @type {any[]} */
+  const open = [value];
+  for (let at; (at = open.pop()) !== undefined; )
+    for (const key of Object.keys(at)) {
+      /* of a long list a few are enough */
+      if (places.length < 3000 || below(20) === 0) places.push([at, key]);
+      if (at[key] !== null && typeof at[key] === 'object') open.push(at[key]);
+    }
+  const [parent, key] = /** @type {[any, string]} */ (places[below(places.length)]);
+  if (below(4) === 0) delete parent[key];
+  else parent[key] = VALUES[below(VALUES.length)];
+}
+
+test('a damaged tokenizer is refused or works, with a code, and soon', () => {
+  const below = randomBelow(11);
+  const seen = { refused: 0, works: 0 };
+  for (let round = 0; round < 400; round++) {
+    const { json, config, vocab } = (round % 2 ? byteFallbackTokenizer : byteLevelTokenizer)();
+    const [tokenizerJson, configJson] = [JSON.parse(json), JSON.parse(config)];
+    /* not only in the vocabulary, which is most of it */
+    const { vocab: _vocab, merges: _merges, ...model } = tokenizerJson.model;
+    const small = { ...tokenizerJson, model };
+    const where = below(3) === 0 ? tokenizerJson : below(4) === 0 ? configJson : small;
+    for (let n = 1 + below(3); n > 0 && Object.keys(where).length > 0; n--) damage(where, below);
+    if (where === small) Object.assign(tokenizerJson, small, { model: small.model === model ? { ...tokenizerJson.model, ...model } : small.model });
+    const started = performance.now();
+    const text = JSON.stringify(tokenizerJson);
+    try {
+      const tokenizer = new Tokenizer(text, JSON.stringify(configJson), vocab, 2000);
+      const ids = tokenizer.encode('lower hello \u00e9\ud83d <s> world', true);
+      const stream = new TextStream(tokenizer, []);
+      assert.equal(typeof (ids.map((id) => stream.push(id)).join('') + stream.flush()), 'string');
+      for (let id = 0; id < 20; id++) assert.equal(typeof tokenizer.decode([id], true), 'string');
+      templateOf(tokenizer.config.chat_template);
+      new TokenTable(text, vocab).trie;
+      seen.works++;
+    } catch (error) {
+      assert.ok(error instanceof TansyError, `round ${round}: ${/** @type {Error} */ (error).stack}`);
+      seen.refused++;
+    }
+    assert.ok(performance.now() - started < 8000, `round ${round}`);
+  }
+  assert.ok(seen.refused > 40 && seen.works > 40, JSON.stringify(seen));
+  for (const value of [null, 5, [null], [5], [{}], [{ template: 7 }], { template: 'x' }]) assert.equal(templateOf(value), undefined);
+  assert.equal(templateOf([null, { name: 'default', template: 'x' }]), 'x');
 });
