@@ -32,7 +32,7 @@ static enum tansy_status round_unit(struct tansy_best *b, struct tansy_unit *u, 
   int32_t *z = malloc((size_t)s->n_rows * s->n_cols * sizeof *z);
   enum tansy_status status = z ? TANSY_OK : tansy_fail_memory(failure);
   if (status == TANSY_OK) {
-    struct tansy_gptq g = {l, b->effective, rows.value, u->weight, s->n_rows, s->n_cols};
+    struct tansy_gptq g = {.l = l, .col = b->effective, .row = rows.value, .weight = u->weight, .m = u->factor, .block = u->block, .n_rows = s->n_rows, .n = s->n_cols};
     u->loss = tansy_gptq_round(b->job->team, &g, w, z);
     status = u->loss >= 0 ? tansy_job_add_matrix(b->job, s, z, &rows, failure) : tansy_fail_memory(failure);
   }

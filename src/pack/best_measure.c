@@ -22,6 +22,14 @@ static void token_frequencies(const struct tansy_windows *windows, uint32_t voca
   for (uint32_t v = 0; v < vocab; v++) out[v] /= (float)n + 0.5f * (float)vocab;
 }
 
+static void squared_diagonals(const float *factor, uint32_t n_rows, uint32_t block, float *out) {
+  for (uint32_t i = 0; i < n_rows; i++) {
+    uint32_t first = i / block * block, n = n_rows - first < block ? n_rows - first : block;
+    float d = factor[(size_t)first * block + (size_t)(i - first) * n + (i - first)];
+    out[i] = d * d;
+  }
+}
+
 static enum tansy_status make_units(struct tansy_best *b, struct tansy_failure *failure) {
   const struct tansy_checkpoint *c = b->checkpoint;
   b->units = calloc(c->n_sources, sizeof *b->units);
@@ -32,16 +40,19 @@ static enum tansy_status make_units(struct tansy_best *b, struct tansy_failure *
     float *weight = malloc(s->n_rows * sizeof *weight);
     if (!weight) return tansy_fail_memory(failure);
     int number = tansy_linear_number(s->role);
+    const float *factor = number >= 0 ? b->fisher.factor[s->layer * TANSY_N_LAYER_LINEARS + (uint32_t)number] : NULL;
     /* the embedding's rows are felt less unevenly than their frequencies say: a smaller exponent (0.75 and 1 measure worse) */
     double exponent = number >= 0 ? 1 : 0.8;
-    if (number >= 0)
-      memcpy(weight, b->fisher.output[s->layer * TANSY_N_LAYER_LINEARS + (uint32_t)number], s->n_rows * sizeof *weight);
+    if (factor)
+      squared_diagonals(factor, s->n_rows, tansy_fisher_block(&b->fisher, s->n_rows), weight);
     else if (s->role == TANSY_ROLE_EMBED && !b->config->tied)
       token_frequencies(&b->job->calibration, b->config->vocab, weight);
     else
       memcpy(weight, b->fisher.vocab, s->n_rows * sizeof *weight);
     for (uint32_t row = 0; row < s->n_rows; row++) weight[row] *= 0.5f; /* KL is half the form */
     TANSY_TRY(tansy_unit_init(&b->units[b->n_units++], s, weight, exponent, failure));
+    b->units[b->n_units - 1].factor = factor;
+    b->units[b->n_units - 1].block = tansy_fisher_block(&b->fisher, s->n_rows);
   }
   return TANSY_OK;
 }

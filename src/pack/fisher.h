@@ -1,6 +1,7 @@
 /* fisher.h: how much the model's prediction feels an error at each place: Fisher information, from one pass back (gradient.h).
  *
- * KL(model || model with error) is about half of: the sum over outputs i of a linear of E[g_i^2] * (error of output i)^2. */
+ * KL(model || model with error) is about half of E[d G d^T], d the errors of a linear's outputs and G = E[g g^T]. G is kept for blocks
+ * of outputs next to each other, all of them where memory allows: a head's outputs and those on the residual stream move together. */
 #ifndef TANSY_PACK_FISHER_H
 #define TANSY_PACK_FISHER_H
 
@@ -10,7 +11,9 @@ enum { TANSY_N_LAYER_LINEARS = 7 }; /* q, k, v, o, gate, up, down */
 
 struct tansy_fisher {
   uint32_t n_layers;
-  float **output;      /* [n_layers * 7] [n_rows]: E[g_i^2] a token; NULL where there is no such linear */
+  uint32_t block;      /* gradients of so many outputs next to each other are taken together */
+  float **factor;      /* [n_layers * 7]: Cholesky factors of E[g g^T] of each block of outputs, mirrored, one
+                        * after the other; NULL where there is no such linear */
   float *embed_moment; /* [H, H]: E[g g^T] at an embedding row (its scale included) */
   float *head_moment;  /* [H, H] lower triangle of E[h h^T] of the head's inputs, tokens weighted by 1 - sum of p_v^2 */
   float *vocab;        /* [vocab]: E[p_v (1 - p_v)], what the head's row v counts */
@@ -24,6 +27,10 @@ struct tansy_fisher {
 
 /* number of the linear 0..6, or -1 */
 int tansy_linear_number(uint32_t role);
+
+/* rows of a block of a linear with so many outputs (the last one may have fewer), and floats of its factor */
+uint32_t tansy_fisher_block(const struct tansy_fisher *fisher, uint32_t n_rows);
+size_t tansy_fisher_factor_n(const struct tansy_fisher *fisher, uint32_t n_rows);
 
 /* weights of the tokens of window `given` at a linear of a layer, or at the head (EMBED or HEAD); NULL where the window was not used: they
  * count as 1 */

@@ -1,9 +1,10 @@
-/* gptq.h: rounding a matrix with error feedback, in units that the layer's output feels.
+/* gptq.h: rounding a matrix with error feedback, in units that the model's prediction feels.
  *
- * The error of a row e = w - w' costs e H e^T = |e L|^2, H = E[x x^T] = L L^T. Columns are rounded from the last to the first;
- * column j is rounded not as w_j but as u = w_j + sum over k > j of e_k L_kj / L_jj, which undoes what the rounding of
- * later columns has done to it. Then (e L)_j = (u - w'_j) L_jj, at most half a step times L_jj. (GPTQ, 2210.17323, in the order
- * and the form of Babai's nearest plane; steps are uniform and unbounded, because the entropy coder makes rare values cheap.) */
+ * An error E = W - W' costs |M^T E L|^2 (the sum of squares of all elements), where L L^T = E[x x^T] of the inputs and
+ * M M^T = E[g g^T] of the gradients at the outputs (a Kronecker-factored Fisher matrix). Weights are rounded from the last
+ * column and row to the first, weight (i, j) not as w_ij but as u: w_ij and what undoes the rounding of those after it, so that
+ * (M^T E L)_ij = M_ii (u - w'_ij) L_jj, at most half a step. (GPTQ, 2210.17323, in the order and the form of Babai's nearest plane,
+ * with feedback from rows too; steps are uniform and unbounded, because the entropy coder makes rare values cheap.) */
 #ifndef TANSY_PACK_GPTQ_H
 #define TANSY_PACK_GPTQ_H
 
@@ -15,11 +16,13 @@ struct tansy_gptq {
   const float *l;      /* [n, n] Cholesky factor, mirrored (tansy_cholesky) */
   const float *col;    /* [n] column scales: step of (i, j) is row_i * col_j */
   const float *row;    /* [n_rows] */
-  const float *weight; /* [n_rows] what a unit of |e L|^2 counts in row i */
+  const float *weight; /* [n_rows] M_ii^2, up to a factor */
+  const float *m;      /* factors of blocks of outputs (fisher.h), mirrored; NULL: M is diagonal */
+  uint32_t block;      /* rows in each of them */
   uint32_t n_rows, n;
 };
 
-/* w [n_rows, n]: in: what to round; out: rounded values. z [n_rows, n]. Returns the sum of weight_i |(e L)_i|^2,
+/* w [n_rows, n]: in: what to round; out: rounded values. z [n_rows, n]. Returns the sum of weight_i ((u - w') L_jj)^2,
  * or -1 when memory is short. */
 double tansy_gptq_round(struct tansy_team *team, const struct tansy_gptq *g, float *w, int32_t *z);
 

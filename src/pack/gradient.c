@@ -52,13 +52,12 @@ static void linear_forward(const struct tansy_linear *l, const float *x, uint32_
     for (uint32_t i = 0; i < rows; i++) y[t * rows + i] += l->bias[i];
 }
 
-/* gx += g W, and squares of g where they are wanted */
-static void linear_backward(const struct tansy_linear *l, const float *g, uint32_t n_tokens, float *gx, struct tansy_squares squares) {
+/* gx += g W, and what is wanted of g */
+static void linear_backward(const struct tansy_linear *l, const float *g, uint32_t n_tokens, float *gx, struct tansy_felt felt) {
   uint32_t rows = l->w.coded.shape.n_rows;
   tansy_matmul_f32_back(l->w.f32, g, n_tokens, rows, l->w.coded.shape.n_cols, gx);
-  for (size_t t = 0; squares.row && t < n_tokens; t++)
-    for (uint32_t i = 0; i < rows; i++) squares.row[i] += (double)g[t * rows + i] * g[t * rows + i];
-  for (size_t t = 0; squares.token && t < n_tokens; t++) squares.token[t] = (float)tansy_dot(g + t * rows, g + t * rows, rows);
+  if (felt.g) memcpy(felt.g, g, (size_t)n_tokens * rows * sizeof *g);
+  for (size_t t = 0; felt.token && t < n_tokens; t++) felt.token[t] = (float)tansy_dot(g + t * rows, g + t * rows, rows);
 }
 
 /* derivative of the activation function */

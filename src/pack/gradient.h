@@ -8,13 +8,13 @@
 
 #include "model/forward.h"
 
-/* squared gradients of a linear's outputs; either pointer may be NULL */
-struct tansy_squares {
-  double *row;  /* [n_rows]: sums over tokens, added up */
-  float *token; /* [n_tokens]: sums over outputs */
+/* gradients at a linear's outputs; any pointer may be NULL */
+struct tansy_felt {
+  float *token; /* [n_tokens]: sums of squares over outputs */
+  float *g;     /* [n_tokens, n_rows]: themselves */
 };
 struct tansy_output_fisher {
-  struct tansy_squares q, k, v, o, gate, up, down;
+  struct tansy_felt q, k, v, o, gate, up, down;
 };
 
 /* floats of scratch for windows of n_tokens */

@@ -89,7 +89,7 @@ void tansy_matmul_f32_back(const float *w, const float *g, uint32_t n_tokens, ui
 struct gram {
   float *out;
   const float *x, *y;
-  uint32_t n_tokens, n;
+  uint32_t n_tokens, n, stride; /* stride: of a token in x and y */
 };
 
 enum { GRAM_ROWS = 2 };
@@ -105,12 +105,12 @@ static void gram_body(void *ctx, uint32_t item, uint32_t thread) {
       if (g->x == g->y && col >= row_end) break;
       uint32_t cols = n - col < TILE ? n - col : TILE;
       float block[TOKEN_BLOCK][TILE] = {{0}};
-      for (uint32_t t = 0; t < tokens; t++) memcpy(block[t], g->y + (size_t)(begin + t) * n + col, cols * sizeof(float));
+      for (uint32_t t = 0; t < tokens; t++) memcpy(block[t], g->y + (size_t)(begin + t) * g->stride + col, cols * sizeof(float));
       for (uint32_t i = row_begin; i < row_end; i += GRAM_ROWS) {
         uint32_t rows = row_end - i < GRAM_ROWS ? row_end - i : GRAM_ROWS;
         float acc[GRAM_ROWS][TILE] = {{0}};
         for (uint32_t t = 0; t < tokens; t++) {
-          const float *xi = g->x + (size_t)(begin + t) * n + i;
+          const float *xi = g->x + (size_t)(begin + t) * g->stride + i;
           if (rows == GRAM_ROWS) {
             for (uint32_t r = 0; r < GRAM_ROWS; r++)
               for (uint32_t j = 0; j < TILE; j++) acc[r][j] += xi[r] * block[t][j];
@@ -127,8 +127,26 @@ static void gram_body(void *ctx, uint32_t item, uint32_t thread) {
 }
 
 void tansy_gram_add(struct tansy_team *team, float *gram, const float *x, const float *y, uint32_t n_tokens, uint32_t n) {
-  struct gram g = {gram, x, y, n_tokens, n};
+  struct gram g = {gram, x, y, n_tokens, n, n};
   tansy_team_run(team, (n + TILE - 1) / TILE, gram_body, &g);
+}
+
+struct gram_blocks {
+  float *out;
+  const float *x;
+  uint32_t n_tokens, n, block, tiles; /* tiles: of rows, in a block */
+};
+
+static void gram_blocks_body(void *ctx, uint32_t item, uint32_t thread) {
+  const struct gram_blocks *b = ctx;
+  uint32_t number = item / b->tiles, tile = item % b->tiles, first = number * b->block, n = b->n - first < b->block ? b->n - first : b->block;
+  struct gram g = {b->out + (size_t)number * b->block * b->block, b->x + first, b->x + first, b->n_tokens, n, b->n};
+  if (tile * TILE < n) gram_body(&g, tile, thread);
+}
+
+void tansy_gram_blocks_add(struct tansy_team *team, float *grams, const float *x, uint32_t n_tokens, uint32_t n, uint32_t block) {
+  struct gram_blocks b = {grams, x, n_tokens, n, block, (block + TILE - 1) / TILE};
+  tansy_team_run(team, (n + block - 1) / block * b.tiles, gram_blocks_body, &b);
 }
 
 /* ---- Cholesky, by blocks of columns: factor the diagonal block's columns, then every row below on its own ---- */

@@ -20,6 +20,10 @@ void tansy_matmul_f32_back(const float *w, const float *g, uint32_t n_tokens, ui
  * x == y: only the lower triangle (j <= i) is made. */
 void tansy_gram_add(struct tansy_team *team, float *gram, const float *x, const float *y, uint32_t n_tokens, uint32_t n);
 
+/* the same of x with itself, for blocks of its columns next to each other: grams of [block, block], one after the other; the last
+ * may be smaller */
+void tansy_gram_blocks_add(struct tansy_team *team, float *grams, const float *x, uint32_t n_tokens, uint32_t n, uint32_t block);
+
 /* copies the lower triangle to the upper one */
 void tansy_mirror(float *a, uint32_t n);
 

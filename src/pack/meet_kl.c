@@ -1,5 +1,6 @@
-/* meet_kl.c: see meet_kl.h. ln(divergence) falls almost in a line with bits, by 2 ln 2 for each bit, so a few tries meet it. Two tries
- * close to each other differ by luck too: where no try hits the last percent, the smaller model within the limit is taken. */
+/* meet_kl.c: see meet_kl.h. ln(divergence) falls almost in a line with bits, by 2 ln 2 for each bit, so a few tries meet it. Tries
+ * close to each other differ by luck too, the more the smaller the model: where the line has led to a point that is still too good, ones
+ * with ever fewer bits are tried, and the smallest within the limit is taken. */
 #include "pack/meet_kl.h"
 
 #include <stdio.h>
@@ -8,10 +9,11 @@
 
 #include "pack/numeric.h"
 
-enum { HELD_OUT = 8, MAX_TRIES = 14 };
+enum { HELD_OUT = 8, MAX_TRIES = 14, MAX_LUCKY_TRIES = 10 };
 #define LEAST_BITS 0.35
 #define MOST_BITS 9.0
 #define CLOSE_BITS 0.004 /* tries closer than this differ by luck */
+#define GOOD_ENOUGH 0.98 /* of the limit */
 #define SLOPE 1.3862943611198906
 
 struct search {
@@ -72,16 +74,27 @@ static enum tansy_status try_bits(struct search *s, double bits, struct tansy_kl
   return measure(s, &out->kl, &out->n_predictions, failure);
 }
 
+/* fewer bits than `bits`, which are within the limit: *bits become the fewest that are, *kl what they diverge by */
+static enum tansy_status try_luck(struct search *s, double max_kl, double *bits, double *kl, struct tansy_kl_met *out, struct tansy_failure *failure) {
+  double first = *bits;
+  for (int i = 1; i <= MAX_LUCKY_TRIES && *kl < GOOD_ENOUGH * max_kl && first - i * CLOSE_BITS > LEAST_BITS; i++) {
+    double fewer = first - i * CLOSE_BITS;
+    TANSY_TRY(try_bits(s, fewer, out, failure));
+    if (out->kl <= max_kl) *bits = fewer, *kl = out->kl;
+  }
+  return TANSY_OK;
+}
+
 static enum tansy_status search(struct search *s, double max_kl, struct tansy_kl_met *out, struct tansy_failure *failure) {
-  double aim = tansy_log_f64(max_kl * 0.995), bits = 3.2 - (aim - tansy_log_f64(0.01)) / SLOPE, slope = SLOPE;
+  double aim = tansy_log_f64(max_kl * 0.99), bits = 3.2 - (aim - tansy_log_f64(0.01)) / SLOPE, slope = SLOPE;
   double low = LEAST_BITS, high = MOST_BITS; /* low: too lossy or not tried; high: within the limit or not tried */
   double last_bits = 0, last_log = 0, within_kl = 0;
-  while (out->n_tries < MAX_TRIES) {
+  while (out->n_tries < MAX_TRIES && high - low >= CLOSE_BITS) {
     if (bits <= low) bits = low > LEAST_BITS ? low + (high - low) / 8 : LEAST_BITS;
     if (bits >= high) bits = high < MOST_BITS ? high - (high - low) / 8 : MOST_BITS;
     TANSY_TRY(try_bits(s, bits, out, failure));
     bool within = out->kl <= max_kl;
-    if (within && (out->kl >= 0.99 * max_kl || bits <= LEAST_BITS || high - low < CLOSE_BITS)) return TANSY_OK;
+    if (within && (out->kl >= GOOD_ENOUGH * max_kl || bits <= LEAST_BITS)) return TANSY_OK;
     if (!within && bits >= MOST_BITS)
       return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--max-kl %g cannot be met: %.2f bits per weight still diverge by %.3g nats a token", max_kl, out->bits, out->kl);
     if (within)
@@ -95,11 +108,12 @@ static enum tansy_status search(struct search *s, double max_kl, struct tansy_kl
     }
     last_bits = bits;
     last_log = log_kl;
-    if (high - low < CLOSE_BITS) break;
     bits += (log_kl - aim) / slope;
   }
-  if (within_kl > 0) return try_bits(s, high, out, failure); /* the same again, byte for byte */
-  return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--max-kl %g is not met after %u tries; the last one diverges by %.3g nats a token", max_kl, out->n_tries, out->kl);
+  if (within_kl == 0)
+    return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--max-kl %g is not met after %u tries; the last one diverges by %.3g nats a token", max_kl, out->n_tries, out->kl);
+  TANSY_TRY(try_luck(s, max_kl, &high, &within_kl, out, failure));
+  return out->kl == within_kl ? TANSY_OK : try_bits(s, high, out, failure); /* the same again, byte for byte */
 }
 
 enum tansy_status tansy_meet_kl(struct tansy_job *job, double max_kl, const char *trial, tansy_recipe *recipe, void *ctx, struct tansy_kl_met *out,

@@ -12,7 +12,7 @@ struct tansy_kl_met {
   uint32_t n_tries, n_predictions;
 };
 
-/* Tries bits per weight until the measured divergence is at most `max_kl` and at least 99% of it; job is left as the last try made it.
+/* Tries bits per weight until the measured divergence is at most `max_kl` and at least 98% of it, or no smaller ones are within it; job is left as the last try made it.
  * Every eighth window of the calibration text is held out for measuring. `trial` is the path of a file for the tries. */
 enum tansy_status tansy_meet_kl(struct tansy_job *job, double max_kl, const char *trial, tansy_recipe *recipe, void *ctx, struct tansy_kl_met *out,
                                 struct tansy_failure *failure);

@@ -16,6 +16,8 @@ struct tansy_unit {
   const struct tansy_source *source;
   double kappa;      /* mean of weight */
   float *weight;     /* [n_rows] loss per unit of |e L|^2 in a row, nats */
+  const float *factor; /* of the outputs' gradients (fisher.h), weight being its squared diagonal; NULL: rows do not matter to each other */
+  uint32_t block;
   uint8_t *code;     /* [n_rows] r_i = 2^(code / 2) times r_base; NULL: all rows alike, r_i = 1 */
   double r_base;
   double bits[TANSY_RATE_POINTS]; /* entropy per weight at ln c = TANSY_RATE_LOW + i * TANSY_RATE_STEP + centre */

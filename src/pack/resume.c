@@ -103,17 +103,17 @@ static void move_array(struct stream *s, void **array, size_t nbytes) {
 
 static void move_fisher(struct stream *s, const struct tansy_config *c, struct tansy_fisher *f) {
   size_t hidden = c->hidden, n_token = (size_t)c->n_layers * TANSY_N_LAYER_LINEARS + 1;
-  float **token = f->token, **output = f->output;
+  float **token = f->token, **factor = f->factor;
   MOVE(s, *f);
-  f->output = output; /* used by the measuring only */
+  f->factor = factor;
   f->token = token;
   MOVE_ARRAY(s, f->embed_moment, hidden * hidden);
   MOVE_ARRAY(s, f->head_moment, hidden * hidden);
   MOVE_ARRAY(s, f->vocab, c->vocab);
   if (!s->writing) {
-    f->output = NULL;
+    f->factor = calloc(n_token, sizeof *f->factor);
     f->token = calloc(n_token, sizeof *f->token);
-    if (!f->token) s->failed = true;
+    if (!f->token || !f->factor) s->failed = true;
   }
   for (size_t i = 0; i < n_token && f->token; i++) MOVE_ARRAY(s, f->token[i], f->n_tokens);
 }
@@ -134,11 +134,17 @@ static void move_units(struct stream *s, struct tansy_best *b) {
       *u = stored;
       u->weight = NULL;
       u->code = NULL;
+      u->factor = NULL;
       if (number >= b->checkpoint->n_sources) s->failed = true;
       u->source = &b->checkpoint->sources[s->failed ? 0 : number];
     }
     MOVE_ARRAY(s, u->weight, u->source->n_rows);
     MOVE_ARRAY(s, u->code, u->source->n_rows);
+    int linear = tansy_linear_number(u->source->role);
+    if (linear < 0 || s->failed) continue;
+    float **factor = &b->fisher.factor[u->source->layer * TANSY_N_LAYER_LINEARS + (uint32_t)linear];
+    MOVE_ARRAY(s, *factor, tansy_fisher_factor_n(&b->fisher, u->source->n_rows));
+    u->factor = *factor;
   }
 }
 

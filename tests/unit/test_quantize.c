@@ -121,6 +121,17 @@ static void test_algebra(void) {
   for (uint32_t i = 0; i < N; i++)
     for (uint32_t j = 0; j < N; j++)
       if (c[i * N + j] != h[i > j ? i * N + j : j * N + i]) CHECK_NEAR(c[i * N + j], h[i > j ? i * N + j : j * N + i], 1e-3);
+  /* blocks of columns by themselves */
+  enum { BLOCK = 32 };
+  float *blocks = test_alloc(3 * BLOCK * BLOCK * 4);
+  memset(blocks, 0, 3 * BLOCK * BLOCK * 4);
+  tansy_gram_blocks_add(three, blocks, x, SAMPLES, N, BLOCK);
+  for (uint32_t first = 0; first < N; first += BLOCK) {
+    uint32_t n = N - first < BLOCK ? N - first : BLOCK;
+    for (uint32_t i = 0; i < n; i++)
+      for (uint32_t j = 0; j <= i; j++) CHECK(blocks[first * BLOCK + i * n + j] == h[(first + i) * N + first + j]);
+  }
+  free(blocks);
   /* L L^T = H + damping, on any number of threads the same bits */
   memcpy(l, h, N * N * 4);
   memcpy(c, h, N * N * 4);
@@ -155,40 +166,60 @@ static void test_algebra(void) {
   tansy_team_free(three);
 }
 
-/* error feedback: integers on the grid, loss as reported, and well below rounding's */
+/* error feedback: integers on the grid, loss as reported, and well below rounding's; outputs one by one, and blocks of them (the last is
+ * shorter) whose gradients go together */
 static void test_feedback(void) {
-  enum { N = 40, ROWS = 70, SAMPLES = 400 };
+  enum { N = 40, ROWS = 70, SAMPLES = 400, BLOCK = 32 };
   struct test_rng rng = {23};
   float *x = test_alloc(N * SAMPLES * 4), *h = test_alloc(N * N * 4), *l = test_alloc(N * N * 4), *w = test_alloc(ROWS * N * 4), *v = test_alloc(ROWS * N * 4);
+  float *g_moment = test_alloc(ROWS * ROWS * 4), *m = test_alloc(3 * BLOCK * BLOCK * 4), *felt = test_alloc(ROWS * SAMPLES * 4);
+  double *e = (double *)test_alloc(ROWS * N * 8);
   float col[N], row[ROWS], weight[ROWS];
   int32_t *z = test_alloc(ROWS * N * 4), *again = test_alloc(ROWS * N * 4);
   make_moment(&rng, N, SAMPLES, x, h);
+  make_moment(&rng, ROWS, SAMPLES, felt, g_moment);
   for (int i = 0; i < N * N; i++) h[i] /= SAMPLES;
+  for (int i = 0; i < ROWS; i++) g_moment[i * ROWS + i] += SAMPLES;
   memcpy(l, h, N * N * 4);
   struct tansy_team *team = tansy_team_new(3), *one = tansy_team_new(1);
   tansy_cholesky(team, l, N, 0.05);
-  for (int j = 0; j < N; j++) col[j] = 1 / l[j * N + j];
-  for (int i = 0; i < ROWS; i++) row[i] = i % 2 ? 0.5f : 0.25f, weight[i] = 1 + (float)(i % 3);
-  for (int i = 0; i < ROWS * N; i++) v[i] = w[i] = (float)test_rand_normal(&rng);
-  struct tansy_gptq g = {l, col, row, weight, ROWS, N};
-  double loss = tansy_gptq_round(team, &g, v, z), measured = 0, rounding = 0;
-  for (int i = 0; i < ROWS; i++) {
-    for (int j = 0; j < N; j++) {
-      CHECK_NEAR(v[i * N + j], z[i * N + j] * (row[i] * col[j]), 1e-6 * fabs(v[i * N + j]));
-      for (int k = 0; k < N; k++) {
-        double hjk = h[j > k ? j * N + k : k * N + j] + (j == k ? 0.05 : 0);
-        double sj = row[i] * col[j], sk = row[i] * col[k], wj = w[i * N + j], wk = w[i * N + k];
-        measured += weight[i] * (wj - v[i * N + j]) * (wk - v[i * N + k]) * hjk;
-        rounding += weight[i] * (wj - sj * nearbyint(wj / sj)) * (wk - sk * nearbyint(wk / sk)) * hjk;
+  for (int with_blocks = 0; with_blocks < 2; with_blocks++) {
+    for (int i = 0; i < ROWS; i++) weight[i] = 1 + (float)(i % 3);
+    for (int first = 0; first < ROWS; first += BLOCK) {
+      int n = ROWS - first < BLOCK ? ROWS - first : BLOCK;
+      float *block = m + first * BLOCK;
+      for (int i = 0; i < n; i++)
+        for (int j = 0; j < n; j++) block[i * n + j] = g_moment[(first + (i > j ? i : j)) * ROWS + first + (i > j ? j : i)] / SAMPLES;
+      tansy_cholesky(team, block, (uint32_t)n, 0);
+      for (int i = 0; with_blocks && i < n; i++) weight[first + i] = block[i * n + i] * block[i * n + i];
+    }
+    for (int j = 0; j < N; j++) col[j] = 1 / l[j * N + j];
+    for (int i = 0; i < ROWS; i++) row[i] = i % 2 ? 0.5f : 0.25f;
+    for (int i = 0; i < ROWS * N; i++) v[i] = w[i] = (float)test_rand_normal(&rng);
+    struct tansy_gptq g = {l, col, row, weight, with_blocks ? m : NULL, BLOCK, ROWS, N};
+    double loss = tansy_gptq_round(team, &g, v, z), measured[2] = {0};
+    for (int i = 0; i < ROWS * N; i++) CHECK_NEAR(v[i], z[i] * (row[i / N] * col[i % N]), 1e-6 * fabs(v[i]));
+    for (int kind = 0; kind < 2; kind++) { /* of what feedback gives; of plain rounding */
+      for (int i = 0; i < ROWS * N; i++) {
+        double step = row[i / N] * col[i % N];
+        e[i] = w[i] - (kind ? step * nearbyint(w[i] / step) : v[i]);
+      }
+      for (int i = 0; i < ROWS; i++) {
+        for (int k = 0; k < ROWS; k++) {
+          double together = i == k ? weight[i] : 0;
+          if (with_blocks) together = i / BLOCK == k / BLOCK ? g_moment[(i > k ? i : k) * ROWS + (i > k ? k : i)] / SAMPLES : 0;
+          for (int a = 0; together != 0 && a < N; a++)
+            for (int b = 0; b < N; b++) measured[kind] += together * e[i * N + a] * e[k * N + b] * (h[a > b ? a * N + b : b * N + a] + (a == b ? 0.05 : 0));
+        }
       }
     }
+    CHECK_NEAR(loss, measured[0], 1e-2 * measured[0]);
+    CHECK(loss < 0.5 * measured[1]);
+    memcpy(v, w, ROWS * N * 4);
+    CHECK(tansy_gptq_round(one, &g, v, again) == loss);
+    CHECK_MEM(z, again, ROWS * N * 4);
   }
-  CHECK_NEAR(loss, measured, 1e-2 * measured);
-  CHECK(loss < 0.5 * rounding);
-  memcpy(v, w, ROWS * N * 4);
-  CHECK(tansy_gptq_round(one, &g, v, again) == loss);
-  CHECK_MEM(z, again, ROWS * N * 4);
-  free(x), free(h), free(l), free(w), free(v), free(z), free(again);
+  free(x), free(h), free(l), free(w), free(v), free(z), free(again), free(g_moment), free(m), free(felt), free(e);
   tansy_team_free(team);
   tansy_team_free(one);
 }
