@@ -68,7 +68,10 @@ struct tansy_paper_options {
   double alpha; /* column j is scaled by (largest |activation| of it)^-alpha; 0: no rescaling */
   double prune; /* share of the weights set to 0: those with the smallest |w| * largest |activation| */
   double step;  /* integer step in units of absmax / 127 of the rescaled row; 0: found from the target */
-  double table_step; /* partial compression: when the step is found, that of embedding and head is this many times the others' */
+  /* when the step is found: */
+  double table_step; /* partial compression: that of embedding and head is this many times the others' */
+  double allocate;   /* how far steps of a layer's matrices follow what their errors do to the residual stream; 0: one step for all, 1: equal marginal cost */
+  double row_scale;  /* steps of a layer's matrix go with (largest |weight| of the row)^this; 0: one for the matrix */
 };
 enum tansy_status tansy_recipe_paper(struct tansy_job *job, const struct tansy_paper_options *options, struct tansy_failure *failure);
 

@@ -2,7 +2,10 @@
  *
  * Calibration gives the largest |x_j| of every column a linear reads. Rescaling makes columns with small activations coarse
  * and those with large ones fine; pruning zeroes weights with small |w_ij| * max|x_j|; then rows are quantized with a step
- * in proportion to their absmax. One factor on all steps meets the size asked for: bits fall by one when it doubles. */
+ * in proportion to their absmax.
+ *
+ * One factor on all steps meets the size asked for: bits fall by one when it doubles. Steps are ours to choose then, and activations
+ * guide that too: what a linear's error is of the residual stream says how coarse it may be (paper_stream.h). */
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,32 +13,42 @@
 #include "pack/calibrate.h"
 #include "pack/job.h"
 #include "pack/numeric.h"
+#include "pack/paper_stream.h"
 #include "pack/site_scale.h"
+
+#define MAX_FACTOR 4.0 /* either way, on a linear's steps */
 
 struct paper {
   struct tansy_job *job;
   const struct tansy_paper_options *options;
   float **largest; /* [n_layers * TANSY_N_SITES + 1]: largest |x_j| of a site's columns; NULL pointers without calibration */
   float **effective; /* same shape: column scales as written */
+  double **square;   /* same shape as `largest`: sums of x_j^2 */
+  struct tansy_paper_stream stream;
   struct matrix *matrices; /* [n_sources] */
   double step;
+  bool measuring; /* matrices are looked at and not yet coded */
 };
 
-static float **site_vector(const struct paper *p, float **list, uint32_t layer, enum tansy_site site) {
-  uint32_t n_layers = p->job->checkpoint->config.n_layers;
-  return &list[site == TANSY_SITE_HEAD ? n_layers * TANSY_N_SITES : layer * TANSY_N_SITES + (uint32_t)site];
+static uint32_t site_number(const struct paper *p, uint32_t layer, enum tansy_site site) {
+  return site == TANSY_SITE_HEAD ? p->job->checkpoint->config.n_layers * TANSY_N_SITES : layer * TANSY_N_SITES + (uint32_t)site;
 }
+static float **site_vector(const struct paper *p, float **list, uint32_t layer, enum tansy_site site) { return &list[site_number(p, layer, site)]; }
 
 static void see_largest(void *ctx, uint32_t layer, enum tansy_site site, const float *x, uint32_t n_tokens, uint32_t n_cols) {
   struct paper *p = ctx;
   float *largest = *site_vector(p, p->largest, layer, site);
+  double *square = p->square[site_number(p, layer, site)];
   for (uint32_t t = 0; t < n_tokens; t++) {
     for (uint32_t j = 0; j < n_cols; j++) {
       float m = x[(size_t)t * n_cols + j];
+      square[j] += (double)m * m;
       m = m < 0 ? -m : m;
       if (m > largest[j]) largest[j] = m;
     }
   }
+  /* a part of the layer has been run when the inputs of its last linear are shown */
+  if (site == TANSY_SITE_ATTN_OUT || site == TANSY_SITE_MLP_MID) tansy_paper_stream_see(&p->stream, layer, site == TANSY_SITE_MLP_MID, n_tokens);
 }
 
 static enum tansy_status calibrate(struct paper *p, struct tansy_failure *failure) {
@@ -55,6 +68,7 @@ static enum tansy_status calibrate(struct paper *p, struct tansy_failure *failur
   if (status == TANSY_OK) status = tansy_runner_init(&runner, c, &outer.weights, job->team, job->calibration.window, failure);
   if (status == TANSY_OK) status = tansy_site_buffers_init(&buffers, c, job->calibration.window, failure);
   if (status == TANSY_OK) tansy_runner_embed(&runner, tokens, job->calibration.n, x);
+  if (status == TANSY_OK) status = tansy_paper_stream_init(&p->stream, c->n_layers, c->hidden, x, n_tokens, failure);
   for (uint32_t layer = 0; layer < c->n_layers && status == TANSY_OK; layer++) {
     struct tansy_float_layer weights;
     tansy_progress_at(&job->progress, "calibrate", NULL, layer);
@@ -64,6 +78,7 @@ static enum tansy_status calibrate(struct paper *p, struct tansy_failure *failur
     tansy_float_layer_free(&weights);
   }
   if (status == TANSY_OK) tansy_calibrate_head(&runner, &buffers, x, job->calibration.n, see_largest, p);
+  tansy_paper_stream_end(&p->stream);
   tansy_site_buffers_free(&buffers);
   tansy_runner_free(&runner);
   tansy_float_outer_free(&outer);
@@ -96,6 +111,9 @@ struct matrix {
   const float *largest, *effective; /* [n_cols] or NULL */
   float prune_below; /* |w| * largest up to this are zeroed; negative: none */
   float *absmax;     /* [n_rows] of what is left, rescaled; NULL: not known yet */
+  const double *square; /* [n_cols] or NULL */
+  double *energy;       /* [n_rows] sum of w_ij^2 x_j^2 over columns and text, before anything is done to the weights */
+  double factor;        /* on steps: where steps are ours to choose, by the damage they do */
   /* finding prune_below: the bits of non-negative floats sort like integers; two passes of 16 bits */
   size_t *count; /* [65536] */
   uint32_t high;
@@ -157,6 +175,11 @@ static void prune_and_rescale(const struct matrix *m, float *w, uint32_t n_rows)
 static enum tansy_status absmax_block(void *ctx, uint32_t first, uint32_t n_rows, float *w, struct tansy_failure *failure) {
   (void)failure;
   const struct matrix *m = ctx;
+  for (uint32_t i = 0; i < n_rows && m->square; i++)
+    for (uint32_t j = 0; j < m->source->n_cols; j++) {
+      double v = w[(size_t)i * m->source->n_cols + j];
+      m->energy[first + i] += v * v * m->square[j];
+    }
   prune_and_rescale(m, w, n_rows);
   tansy_absmax_rows(w, n_rows, m->source->n_cols, m->absmax + first);
   return TANSY_OK;
@@ -186,30 +209,97 @@ static void set_half_octaves(const float *wanted, uint32_t n_rows, struct tansy_
   tansy_rows_set_half_octaves(rows, smallest, codes);
 }
 
+/* ---- steps ---- */
+
+static bool is_linear(uint32_t role) { return tansy_role_section(role) == 1; }
+static bool steps_are_ours(const struct paper *p) { return p->options->step == 0; }
+
+/* absmax of the rows -> what their steps are in proportion to: a matrix of a layer has one step when row_scale is 0 */
+static void level_rows(const struct paper *p, struct matrix *m) {
+  double mean = 0;
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < m->source->n_rows; i++)
+    if (m->absmax[i] > 0) mean += tansy_log_f64(m->absmax[i]), n++;
+  if (n) mean /= n;
+  for (uint32_t i = 0; i < m->source->n_rows && n; i++) {
+    double log_absmax = m->absmax[i] > 0 ? tansy_log_f64(m->absmax[i]) : mean;
+    m->absmax[i] = (float)tansy_exp_f64(mean + p->options->row_scale * (log_absmax - mean));
+  }
+}
+
+/* the factor that a linear's part in the residual stream asks for, not yet brought to a mean of 1 */
+static void weigh(const struct paper *p, struct matrix *m) {
+  const struct tansy_source *s = m->source;
+  double columns = 0;
+  for (uint32_t j = 0; j < s->n_cols; j++) columns += (double)m->effective[j] * m->effective[j] * m->square[j];
+  double damage = tansy_paper_stream_damage(&p->stream, s, m->absmax, m->energy, columns);
+  if (damage > 0) m->factor = tansy_exp_f64(p->options->allocate / 2 * tansy_log_f64((double)s->n_rows * s->n_cols / damage));
+}
+
+/* factors of the linears, around 1: one that nothing is known of gets 1, and none is far from it */
+static void level_factors(struct paper *p) {
+  double sum = 0, n = 0;
+  for (uint32_t i = 0; i < p->job->checkpoint->n_sources; i++) {
+    struct matrix *m = &p->matrices[i];
+    if (!m->absmax || !(m->factor > 0)) continue;
+    double n_weights = (double)m->source->n_rows * m->source->n_cols;
+    sum += n_weights * tansy_log_f64(m->factor);
+    n += n_weights;
+  }
+  for (uint32_t i = 0; i < p->job->checkpoint->n_sources; i++) {
+    struct matrix *m = &p->matrices[i];
+    if (!m->absmax) continue;
+    m->factor = m->factor > 0 ? m->factor * tansy_exp_f64(-sum / n) : 1;
+    m->factor = m->factor > MAX_FACTOR ? MAX_FACTOR : m->factor < 1 / MAX_FACTOR ? 1 / MAX_FACTOR : m->factor;
+  }
+}
+
+/* what is to be known of a matrix before its steps can be chosen */
+static enum tansy_status look(struct paper *p, struct matrix *m, struct tansy_failure *failure) {
+  const struct tansy_source *s = m->source;
+  m->absmax = malloc(s->n_rows * sizeof *m->absmax);
+  m->energy = calloc(s->n_rows, sizeof *m->energy);
+  enum tansy_status status = m->absmax && m->energy ? find_prune_below(p, m, failure) : tansy_fail_memory(failure);
+  if (status == TANSY_OK) status = tansy_checkpoint_blocks(p->job->checkpoint, s, absmax_block, m, failure);
+  if (status == TANSY_OK && steps_are_ours(p) && is_linear(s->role)) {
+    level_rows(p, m);
+    if (m->square && p->options->allocate > 0) weigh(p, m);
+  }
+  free(m->energy);
+  m->energy = NULL;
+  return status;
+}
+
+static void set_rows(const struct paper *p, const struct matrix *m, const float *wanted, double factor, struct tansy_rows *rows, uint8_t *codes) {
+  if (steps_are_ours(p) && is_linear(m->source->role) && p->options->row_scale == 0)
+    tansy_rows_set_uniform(rows, wanted[0] > 0 ? wanted[0] : 1);
+  else if (factor == 1)
+    tansy_rows_set_half(rows, wanted);
+  else
+    set_half_octaves(wanted, rows->n_rows, rows, codes);
+}
+
 /* row scales: absmax / 127 * factor */
-static enum tansy_status add_matrix(struct paper *p, const struct tansy_source *s, const float *largest, const float *effective, double factor,
+static enum tansy_status add_matrix(struct paper *p, const struct tansy_source *s, enum tansy_site site, const float *effective, double factor,
                                     struct tansy_failure *failure) {
   struct matrix *m = &p->matrices[s - p->job->checkpoint->sources];
   struct tansy_rows rows;
-  enum tansy_status status = TANSY_OK;
-  if (!m->absmax) {
-    *m = (struct matrix){.source = s, .largest = largest, .effective = effective, .absmax = malloc(s->n_rows * sizeof *m->absmax)};
-    status = m->absmax ? find_prune_below(p, m, failure) : tansy_fail_memory(failure);
-    if (status == TANSY_OK) status = tansy_checkpoint_blocks(p->job->checkpoint, s, absmax_block, m, failure);
+  if (p->measuring) {
+    uint32_t number = site_number(p, s->layer, site);
+    *m = (struct matrix){.source = s, .effective = effective};
+    if (effective) m->largest = p->largest[number], m->square = p->square[number];
+    return look(p, m, failure);
   }
-  TANSY_TRY(status);
   TANSY_TRY(tansy_rows_init(&rows, s->n_rows, failure));
+  enum tansy_status status = TANSY_OK;
   float *wanted = malloc(s->n_rows * sizeof *wanted);
   uint8_t *codes = malloc(s->n_rows);
   m->rows = &rows;
   m->z = malloc((size_t)s->n_rows * s->n_cols * sizeof *m->z);
   if (!wanted || !codes || !m->z) status = tansy_fail_memory(failure);
   if (status == TANSY_OK) {
-    for (uint32_t i = 0; i < s->n_rows; i++) wanted[i] = (float)(m->absmax[i] / 127 * factor);
-    if (factor == 1)
-      tansy_rows_set_half(&rows, wanted);
-    else
-      set_half_octaves(wanted, s->n_rows, &rows, codes);
+    for (uint32_t i = 0; i < s->n_rows; i++) wanted[i] = (float)(m->absmax[i] / 127 * factor * m->factor);
+    set_rows(p, m, wanted, factor, &rows, codes);
     status = tansy_checkpoint_blocks(p->job->checkpoint, s, round_block, m, failure);
   }
   if (status == TANSY_OK) status = tansy_job_add_integers(p->job, s, (struct tansy_integers){m->z, NULL}, &rows, failure);
@@ -247,8 +337,8 @@ static enum tansy_status add_source(struct paper *p, const struct tansy_source *
   enum tansy_site site = tansy_role_site(s->role);
   uint32_t layer = s->layer;
   /* learned positions are few and read as they are: 8-bit integers */
-  if (s->role == TANSY_ROLE_POSITION_EMBED) return add_matrix(p, s, NULL, NULL, 1, failure);
-  if (s->role == TANSY_ROLE_EMBED && !c->tied) return add_matrix(p, s, NULL, NULL, step_of(p, s->role), failure);
+  if (s->role == TANSY_ROLE_POSITION_EMBED) return add_matrix(p, s, site, NULL, 1, failure);
+  if (s->role == TANSY_ROLE_EMBED && !c->tied) return add_matrix(p, s, site, NULL, step_of(p, s->role), failure);
   if (s->role == TANSY_ROLE_ATTN_NORM) return add_site(p, layer, TANSY_SITE_ATTN_IN, failure);
   if (s->role == TANSY_ROLE_MLP_NORM) return add_site(p, layer, TANSY_SITE_MLP_IN, failure);
   if (s->role == TANSY_ROLE_FINAL_NORM && !c->tied) return add_site(p, layer, TANSY_SITE_HEAD, failure);
@@ -256,7 +346,7 @@ static enum tansy_status add_source(struct paper *p, const struct tansy_source *
   if (tansy_role_is_site_norm(s->role)) return TANSY_OK; /* the bias went with its norm */
   if (!s->matrix) return tansy_job_add_vector(p->job, s, failure);
   if (s->role == TANSY_ROLE_EMBED || s->role == TANSY_ROLE_O || s->role == TANSY_ROLE_DOWN) TANSY_TRY(add_site(p, layer, site, failure));
-  return add_matrix(p, s, *site_vector(p, p->largest, layer, site), *site_vector(p, p->effective, layer, site), step_of(p, s->role), failure);
+  return add_matrix(p, s, site, *site_vector(p, p->effective, layer, site), step_of(p, s->role), failure);
 }
 
 static enum tansy_status build(struct paper *p, double done, struct tansy_failure *failure) {
@@ -269,6 +359,15 @@ static enum tansy_status build(struct paper *p, double done, struct tansy_failur
   return TANSY_OK;
 }
 
+/* looks at all matrices, and writes nothing */
+static enum tansy_status measure(struct paper *p, struct tansy_failure *failure) {
+  p->measuring = true;
+  TANSY_TRY(build(p, p->job->checkpoint->config.n_layers, failure));
+  p->measuring = false;
+  level_factors(p);
+  return TANSY_OK;
+}
+
 /* Finds the step that meets the target: secant on log2(step) against log2(bytes), each point a complete coding. */
 static enum tansy_status search(struct paper *p, struct tansy_failure *failure) {
   enum { MAX_ROUNDS = 12 };
@@ -278,20 +377,20 @@ static enum tansy_status search(struct paper *p, struct tansy_failure *failure) 
   p->step = bits < 7.3 ? tansy_exp_f64((7.3 - bits) * 0.6931471805599453) : 1;
   for (int round = 0; round < MAX_ROUNDS; round++) {
     double bytes;
-    TANSY_TRY(build(p, (double)p->job->checkpoint->config.n_layers + round, failure));
+    TANSY_TRY(build(p, (double)p->job->checkpoint->config.n_layers + 1 + round, failure));
     TANSY_TRY(tansy_job_nbytes(p->job, &bytes, failure));
-    if (bytes <= allowed && bytes >= allowed * 0.995) return TANSY_OK;
+    if (bytes <= allowed && bytes >= allowed * 0.997) return TANSY_OK;
     if (bytes > allowed)
       low = p->step, low_bytes = bytes;
     else
       high = p->step, high_bytes = bytes;
     if (bytes < allowed && p->step <= 0.02) return TANSY_OK; /* as fine as it goes */
     if (low_bytes > 0 && high_bytes > 0) { /* aim a little below the target */
-      double t = (low_bytes - allowed * 0.998) / (low_bytes - high_bytes);
+      double t = (low_bytes - allowed * 0.999) / (low_bytes - high_bytes);
       t = t < 0.02 ? 0.02 : t > 0.98 ? 0.98 : t;
       p->step = low * tansy_exp_f64(t * tansy_log_f64(high / low));
     } else {
-      p->step *= tansy_exp_f64((bytes - allowed * 0.998) * 8 / n_weights * 0.6931471805599453);
+      p->step *= tansy_exp_f64((bytes - allowed * 0.999) * 8 / n_weights * 0.6931471805599453);
     }
   }
   double bytes;
@@ -305,27 +404,34 @@ enum tansy_status tansy_recipe_paper(struct tansy_job *job, const struct tansy_p
   const struct tansy_config *c = &job->checkpoint->config;
   uint32_t n_vectors = c->n_layers * TANSY_N_SITES + 1;
   uint32_t n_sources = job->checkpoint->n_sources;
-  struct paper p = {job, options, calloc(n_vectors, sizeof *p.largest), calloc(n_vectors, sizeof *p.effective), calloc(n_sources, sizeof *p.matrices),
-                    options->step};
-  enum tansy_status status = p.largest && p.effective && p.matrices ? TANSY_OK : tansy_fail_memory(failure);
+  struct paper p = {.job = job, .options = options, .step = options->step};
+  p.largest = calloc(n_vectors, sizeof *p.largest);
+  p.effective = calloc(n_vectors, sizeof *p.effective);
+  p.square = calloc(n_vectors, sizeof *p.square);
+  p.matrices = calloc(n_sources, sizeof *p.matrices);
+  enum tansy_status status = p.largest && p.effective && p.square && p.matrices ? TANSY_OK : tansy_fail_memory(failure);
   for (uint32_t i = 0; i < n_vectors && status == TANSY_OK; i++) {
     uint32_t n = tansy_site_n_cols(c, i + 1 == n_vectors ? TANSY_SITE_HEAD : (enum tansy_site)(i % TANSY_N_SITES));
     p.effective[i] = calloc(n, sizeof **p.effective);
-    if (job->calibration.n) p.largest[i] = calloc(n, sizeof **p.largest);
-    if (!p.effective[i] || (job->calibration.n && !p.largest[i])) status = tansy_fail_memory(failure);
+    if (job->calibration.n) p.largest[i] = calloc(n, sizeof **p.largest), p.square[i] = calloc(n, sizeof **p.square);
+    if (!p.effective[i] || (job->calibration.n && (!p.largest[i] || !p.square[i]))) status = tansy_fail_memory(failure);
   }
-  tansy_progress_start(&job->progress, job->progress.kind, (double)c->n_layers + 4);
+  tansy_progress_start(&job->progress, job->progress.kind, (double)c->n_layers + 5);
   if (status == TANSY_OK && job->calibration.n) status = calibrate(&p, failure);
   if (status == TANSY_OK && !job->calibration.n)
     tansy_progress_warn(&job->progress, "no calibration text: columns are not rescaled, and pruning looks at weights alone");
-  if (status == TANSY_OK) status = p.step > 0 ? build(&p, c->n_layers, failure) : search(&p, failure);
+  if (status == TANSY_OK) status = measure(&p, failure);
+  if (status == TANSY_OK) status = p.step > 0 ? build(&p, c->n_layers + 1, failure) : search(&p, failure);
   for (uint32_t i = 0; i < n_vectors; i++) {
     if (p.largest) free(p.largest[i]);
     if (p.effective) free(p.effective[i]);
+    if (p.square) free(p.square[i]);
   }
   for (uint32_t i = 0; p.matrices && i < n_sources; i++) free(p.matrices[i].absmax);
   free(p.matrices);
   free(p.largest);
   free(p.effective);
+  free(p.square);
+  tansy_paper_stream_free(&p.stream);
   return status;
 }

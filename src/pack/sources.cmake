@@ -26,6 +26,7 @@ set(TANSY_PACK_SOURCES
   src/pack/quantize.c
   src/pack/rate.c
   src/pack/recipe_best.c
+  src/pack/paper_stream.c
   src/pack/recipe_paper.c
   src/pack/recipe_plain.c
   src/pack/report.c

@@ -351,6 +351,15 @@ static void test_recipes(void) {
   CHECK_EQ(COMMAND(tansy_command_compress, &failure, DIR "/model", "-o", DIR "/c.tansy", "--size", "19000", "--attach", "note=" DIR "/ids.bin", "--calibration", DIR "/ids.bin"),
            TANSY_OK);
   CHECK_NEAR((double)size_of(DIR "/c.tansy"), 19000, 190);
+  /* the paper's recipe with one step for all, rows by their largest weight; and strengths that are none */
+  CHECK_EQ(COMMAND(tansy_command_compress, &failure, DIR "/model", "-o", DIR "/d.tansy", "--recipe", "paper", "--bits", "6", "--calibration", DIR "/ids.bin",
+                   "--allocate", "0", "--row-scale", "1"),
+           TANSY_OK);
+  CHECK_NEAR((double)size_of(DIR "/d.tansy"), 6.0 * N_PARAMS / 8, 0.06 * N_PARAMS / 8);
+  CHECK(!same_bytes(DIR "/d.tansy", DIR "/b.tansy"));
+  static const char *const strengths[] = {"--alpha", "--prune", "--table-step", "--allocate", "--row-scale"};
+  for (size_t i = 0; i < sizeof strengths / sizeof *strengths; i++)
+    CHECK_EQ(COMMAND(tansy_command_compress, &failure, DIR "/model", "-o", DIR "/d.tansy", "--recipe", "paper", strengths[i], "1.5"), TANSY_ERR_ARGUMENT);
   /* without any text */
   CHECK_EQ(COMMAND(tansy_command_compress, &failure, DIR "/model", "-o", DIR "/d.tansy", "--bits", "6", "--progress", "none"), TANSY_OK);
   CHECK(divergence(DIR "/d.tansy", ids, N_IDS) < 0.2);
