@@ -24,6 +24,9 @@ const TYPES = Object.freeze(
   }),
 );
 
+const HEADERS_MS = 10000;
+const REQUEST_MS = 60000;
+
 /**
  * @typedef {object} StaticOptions
  * @property {Readonly<Record<string, string>>} mounts address → file, or address ending in `/` → folder
@@ -168,6 +171,9 @@ export async function listen(handler, port, host) {
       else response.destroy(error);
     });
   });
+  /* a request that takes longer to arrive is not meant to; Node answers it with 408 */
+  server.headersTimeout = HEADERS_MS;
+  server.requestTimeout = REQUEST_MS;
   await new Promise((resolve, reject) => {
     server.once('error', reject);
     server.listen(port, host, () => resolve(undefined));

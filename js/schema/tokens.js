@@ -21,6 +21,8 @@ const NEUTRAL = new Set(['Fuse', 'Strip', 'ByteFallback']);
 /** Longer tokens are never generated into a format, nor read from a file that is not hostile. */
 const MAX_TOKEN_NBYTES = 1024;
 
+/** Of all tokens; those of a large vocabulary have some three million. */
+const MAX_TRIE_NBYTES = 1 << 26;
 /** Real ones put one character in place of another. */
 const MAX_REPLACEMENT = 16;
 
@@ -128,6 +130,7 @@ export class TokenTrie {
     const keys = bytes.map((b) => (b === undefined || b.length > 4 * MAX_TOKEN_NBYTES ? '' : String.fromCharCode(...b)));
     this.#ids = [...keys.keys()].filter((id) => keys[id] !== '').sort((a, b) => (keys[a] < keys[b] ? -1 : keys[a] > keys[b] ? 1 : a - b));
     const total = 1 + this.#ids.reduce((sum, id) => sum + keys[id].length, 0);
+    if (total > MAX_TRIE_NBYTES) throw new TansyError('TANSY_TOKENIZER', `The model's tokens have ${total} bytes, too many for response_format. Generate without it.`);
     const byte = new Uint8Array(total);
     const depth = new Uint16Array(total);
     const end = new Uint32Array(total);

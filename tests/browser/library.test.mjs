@@ -345,6 +345,9 @@ describe('tansy in Chromium', { skip, timeout }, () => {
         const silent = await failureInPage(page, (prompt) => window.model.generate(prompt, { ignoreEos: true }).text(), PROMPT);
         assert.equal(silent.code, 'TANSY_WORKER', silent.message);
         assert.equal((await failureInPage(page, () => window.model.stats())).code, 'TANSY_WORKER');
+        /* the page goes on with another one */
+        await loadInPage(page);
+        assert.equal(await page.evaluate(([prompt, options]) => window.model.generate(prompt, options).text(), [PROMPT, GREEDY]), expected.text);
 
         const run = async ([path, workerUrl]) => (await import('/dist/tansy.esm.js')).load(path, { workerUrl });
         const loud = await failureInPage(page, run, [MODEL_PATH, '/loud.js']);
