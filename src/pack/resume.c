@@ -12,7 +12,7 @@
 
 struct head {
   char magic[8];
-  uint64_t fingerprint, nbytes; /* of the whole file */
+  uint64_t fingerprint, nbytes; /* of the whole file; its last 8 bytes are a hash of all before */
   uint32_t sizes[4];            /* of structures: another build does not take the file up */
 };
 
@@ -74,12 +74,13 @@ void tansy_resume_close(struct tansy_job *job, bool done) {
 struct stream {
   FILE *file; /* NULL: sizes are added up */
   bool writing, failed;
-  uint64_t nbytes;
+  uint64_t nbytes, hash;
 };
 
 static void move(struct stream *s, void *bytes, size_t n) {
   s->nbytes += n;
   if (s->failed || !s->file || n == 0) return;
+  if (s->writing) s->hash = hash(s->hash, bytes, n);
   if ((s->writing ? fwrite(bytes, 1, n, s->file) : fread(bytes, 1, n, s->file)) != n) s->failed = true;
 }
 #define MOVE(s, value) move(s, &(value), sizeof(value))
@@ -191,11 +192,13 @@ static enum tansy_status save(struct tansy_best *b, struct tansy_failure *failur
   struct tansy_new_file file;
   struct stream sizes = {.writing = true}, s = {.writing = true};
   move_state(&sizes, b);
-  struct head head = head_of(r, sizeof head + sizes.nbytes);
+  struct head head = head_of(r, sizeof head + sizes.nbytes + sizeof s.hash);
   TANSY_TRY(tansy_new_file_open(r->path, &file, failure));
   s.file = file.file;
   MOVE(&s, head);
   move_state(&s, b);
+  uint64_t end = s.hash;
+  MOVE(&s, end);
   if (!s.failed) return tansy_new_file_commit(&file, failure);
   tansy_new_file_abandon(&file);
   return tansy_fail(failure, TANSY_ERR_IO, "%s: writing failed (no space left?)", r->path);
@@ -213,6 +216,19 @@ void tansy_best_save(struct tansy_best *b) {
   r->last = tansy_seconds();
 }
 
+/* Whether the file has the bytes that were written: numbers in it are believed. Leaves the file at its beginning. */
+static bool is_whole(FILE *file, uint64_t nbytes) {
+  uint8_t bytes[1 << 12];
+  uint64_t sum = 0, stored = 0, left = nbytes - sizeof sum;
+  if (nbytes < sizeof sum || fseek(file, 0, SEEK_SET) != 0) return false;
+  for (size_t n; left > 0; left -= n) {
+    n = left < sizeof bytes ? (size_t)left : sizeof bytes;
+    if (fread(bytes, 1, n, file) != n) return false;
+    sum = hash(sum, bytes, n);
+  }
+  return fread(&stored, sizeof stored, 1, file) == 1 && stored == sum && fseek(file, 0, SEEK_SET) == 0;
+}
+
 enum tansy_status tansy_best_restore(struct tansy_best *b, bool *found, struct tansy_failure *failure) {
   const struct tansy_resume *r = &b->job->resume;
   struct stream s = {.file = r->path ? fopen(r->path, "rb") : NULL};
@@ -223,9 +239,12 @@ enum tansy_status tansy_best_restore(struct tansy_best *b, bool *found, struct t
   MOVE(&s, head);
   if (!s.failed && fstat(fileno(s.file), &info) == 0) {
     expected = head_of(r, (uint64_t)info.st_size);
-    *found = memcmp(&head, &expected, sizeof head) == 0;
+    *found = memcmp(&head, &expected, sizeof head) == 0 && is_whole(s.file, (uint64_t)info.st_size);
   }
-  if (*found) move_state(&s, b);
+  if (*found) {
+    MOVE(&s, head);
+    move_state(&s, b);
+  }
   b->job->progress.base = b->job->progress.done;
   fclose(s.file);
   return *found && s.failed ? tansy_fail(failure, TANSY_ERR_IO, "%s cannot be read; remove it to begin anew", r->path) : TANSY_OK;

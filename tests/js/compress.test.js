@@ -194,13 +194,32 @@ test('interrupted again and again, the best recipe goes on where it was and ends
   }
   assert.ok(saved >= 1, `${n} runs`);
   assert.equal(Buffer.compare(readFileSync(out), readFileSync(whole)), 0);
-  /* the state of another compression is not taken up */
-  const child = spawn(pack, args(other, '4'), { stdio: 'ignore' });
-  const ended = once(child, 'exit');
-  setTimeout(() => child.kill('SIGKILL'), duration * 0.8);
-  await ended;
-  await runProgram(pack, args(other));
-  assert.equal(Buffer.compare(readFileSync(other), readFileSync(whole)), 0);
+  /** @param {string} bits */
+  const interrupted = async (bits) => {
+    for (let i = 0; i < 8; i++) {
+      rmSync(other, { force: true });
+      const child = spawn(pack, args(other, bits), { stdio: 'ignore' });
+      const ended = once(child, 'exit');
+      setTimeout(() => child.kill('SIGKILL'), duration * (0.8 - 0.08 * i));
+      await ended;
+      if (existsSync(`${other}.resume`)) return;
+    }
+    assert.fail('nothing was saved');
+  };
+  /* the state of another compression is not taken up, nor one that is not as it was written */
+  await interrupted('4');
+  for (const damage of ['', 'one byte', 'a piece']) {
+    if (damage !== '') {
+      await interrupted('5');
+      const state = readFileSync(`${other}.resume`);
+      if (damage === 'one byte') state[Math.floor(state.length * 0.7)] ^= 4;
+      writeFileSync(`${other}.resume`, damage === 'a piece' ? state.subarray(0, state.length - 5000) : state);
+    }
+    const { status, stderr } = await runProgram(pack, args(other));
+    assert.equal(status, 0, stderr);
+    assert.equal(Buffer.compare(readFileSync(other), readFileSync(whole)), 0, damage);
+    rmSync(other);
+  }
 });
 
 test('a dry run gives the size and the expected loss of every matrix, and writes nothing', async () => {
