@@ -10,6 +10,8 @@ import { BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED } from './special.js';
 const SPACE = '▁';
 /** Beyond this a token of the llama model, which is cut in two everywhere, would take seconds. */
 const MAX_TOKEN_LENGTH = 1024;
+/** Of cutting all of them, in characters: seconds, and a hundred times what real vocabularies take. */
+const MAX_CUTTING = 2 ** 30;
 
 /** @typedef {{json: Record<string, any>, config: Record<string, any>}} TokenizerFiles */
 /** @typedef {{tokens: string[], types: number[], ids: Map<string, number>}} Vocabulary */
@@ -77,6 +79,7 @@ function sentencePiece(metadata, vocabulary) {
   const { tokens, types, ids } = vocabulary;
   const scores = metadata.numbers('tokenizer.ggml.scores', tokens.length);
   const unknown = metadata.integer('tokenizer.ggml.unknown_token_id') ?? types.indexOf(UNKNOWN);
+  if (tokens.reduce((sum, { length }) => sum + length * length, 0) > MAX_CUTTING) throw metadata.unsupported('its vocabulary has too many long tokens.');
   const spaces = { type: 'Replace', pattern: { String: ' ' }, content: SPACE };
   const merges = mergesOf(vocabulary, scores);
   return {

@@ -361,6 +361,7 @@ const DAMAGED = [
   ['a tensor twice', () => gguf(METADATA, [...small(), ...small()]), 'TANSY_CORRUPT', /twice/],
   ['an unknown tensor', () => gguf(METADATA, [...small(), { ...small()[0], name: 'blk.0.ssm_a' }]), 'TANSY_UNSUPPORTED', /blk\.0\.ssm_a/],
   ['tokenizer', () => gguf({ ...METADATA, ...BYTE_TOKENS, 'tokenizer.ggml.model': 'bert' }, small()), 'TANSY_UNSUPPORTED', /"bert"/],
+  ['many long tokens', () => gguf({ ...METADATA, 'tokenizer.ggml.model': 'llama', 'tokenizer.ggml.tokens': Array.from({ length: 1100 }, (_, i) => `${i} `.padEnd(1024, 'a')), 'tokenizer.ggml.scores': { f32: new Array(1100).fill(0) } }, small()), 'TANSY_UNSUPPORTED', /too many long tokens/],
   ['pre-tokenizer', () => gguf({ ...METADATA, ...BYTE_TOKENS, 'tokenizer.ggml.pre': 'viking' }, small()), 'TANSY_UNSUPPORTED', /"viking"/],
   ['token types', () => gguf({ ...METADATA, ...BYTE_TOKENS, 'tokenizer.ggml.token_type': { i32: [1] } }, small()), 'TANSY_CORRUPT', /token_type/],
   ['rope scaling', () => gguf({ ...METADATA, 'llama.rope.scaling.type': 'longrope' }, small()), 'TANSY_UNSUPPORTED', /"longrope"/],
