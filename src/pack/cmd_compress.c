@@ -244,6 +244,7 @@ static enum tansy_status run_recipe(const struct options *o, const char *recipe,
     if (o->step_given && !(paper.step >= 0.005)) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--step is 0.005 or more");
     if (!(paper.table_step > 0 && paper.table_step <= 1)) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--table-step is greater than 0, at most 1");
     if (!(paper.allocate >= 0 && paper.allocate <= 1)) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--allocate is 0 to 1");
+    if (!(paper.token_scale >= 0 && paper.token_scale <= 1)) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--token-scale is 0 to 1");
     if (!(paper.row_scale >= 0 && paper.row_scale <= 1)) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--row-scale is 0 to 1");
     return tansy_recipe_paper(job, &paper, failure);
   }
@@ -312,7 +313,7 @@ static enum tansy_status compress(const struct options *o, const char *in_dir, s
 }
 
 enum tansy_status tansy_command_compress(int argc, char **argv, struct tansy_failure *failure) {
-  struct options o = {.progress = "none", .bits = 3.2, .calibration_tokens = 32768, .save_every = 30, .paper = {.alpha = 0.35, .prune = 0.05, .table_step = 0.45, .allocate = 0.6}};
+  struct options o = {.progress = "none", .bits = 3.2, .calibration_tokens = 32768, .save_every = 30, .paper = {.alpha = 0.35, .prune = 0.05, .table_step = 0.45, .allocate = 0.6, .token_scale = 0.4}};
   const struct tansy_option options[] = {
       {"-o", 's', &o.out, NULL},
       {"--recipe", 's', &o.recipe, NULL},
@@ -324,6 +325,7 @@ enum tansy_status tansy_command_compress(int argc, char **argv, struct tansy_fai
       {"--prune", 'd', &o.paper.prune, NULL},
       {"--table-step", 'd', &o.paper.table_step, NULL},
       {"--allocate", 'd', &o.paper.allocate, NULL},
+      {"--token-scale", 'd', &o.paper.token_scale, NULL},
       {"--row-scale", 'd', &o.paper.row_scale, NULL},
       {"--no-prune", 'f', &o.no_prune, NULL},
       {"--calibration", 's', &o.calibration, NULL},

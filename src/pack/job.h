@@ -71,6 +71,7 @@ struct tansy_paper_options {
   /* when the step is found: */
   double table_step; /* partial compression: that of embedding and head is this many times the others' */
   double allocate;   /* how far steps of a layer's matrices follow what their errors do to the residual stream; 0: one step for all, 1: equal marginal cost */
+  double token_scale; /* those of embedding and head go with (frequency of the row's token in the calibration text)^(-this / 2) */
   double row_scale;  /* steps of a layer's matrix go with (largest |weight| of the row)^this; 0: one for the matrix */
 };
 enum tansy_status tansy_recipe_paper(struct tansy_job *job, const struct tansy_paper_options *options, struct tansy_failure *failure);

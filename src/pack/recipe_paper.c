@@ -16,6 +16,7 @@
 #include "pack/paper_stream.h"
 #include "pack/site_scale.h"
 
+#define UNSEEN 0.05 /* of the mean count: what tokens count that the text lacks */
 #define MAX_FACTOR 4.0 /* either way, on a linear's steps */
 
 struct paper {
@@ -227,6 +228,22 @@ static void level_rows(const struct paper *p, struct matrix *m) {
   }
 }
 
+/* rows of frequent tokens are read and predicted more often: finer steps */
+static enum tansy_status follow_tokens(const struct paper *p, struct matrix *m, struct tansy_failure *failure) {
+  const struct tansy_windows *text = &p->job->calibration;
+  size_t n_tokens = (size_t)text->n * text->window;
+  uint32_t n_rows = m->source->n_rows;
+  double *count = calloc(n_rows, sizeof *count);
+  if (!count) return tansy_fail_memory(failure);
+  for (size_t i = 0; i < n_tokens; i++) count[text->tokens[i]]++;
+  double rare = UNSEEN * (double)n_tokens / n_rows, mean = 0;
+  for (uint32_t i = 0; i < n_rows; i++) mean += tansy_log_f64(count[i] + rare) / n_rows;
+  for (uint32_t i = 0; i < n_rows; i++)
+    m->absmax[i] *= (float)tansy_exp_f64(p->options->token_scale / 2 * (mean - tansy_log_f64(count[i] + rare)));
+  free(count);
+  return TANSY_OK;
+}
+
 /* the factor that a linear's part in the residual stream asks for, not yet brought to a mean of 1 */
 static void weigh(const struct paper *p, struct matrix *m) {
   const struct tansy_source *s = m->source;
@@ -261,6 +278,8 @@ static enum tansy_status look(struct paper *p, struct matrix *m, struct tansy_fa
   m->energy = calloc(s->n_rows, sizeof *m->energy);
   enum tansy_status status = m->absmax && m->energy ? find_prune_below(p, m, failure) : tansy_fail_memory(failure);
   if (status == TANSY_OK) status = tansy_checkpoint_blocks(p->job->checkpoint, s, absmax_block, m, failure);
+  bool table = s->role == TANSY_ROLE_EMBED || s->role == TANSY_ROLE_HEAD;
+  if (status == TANSY_OK && steps_are_ours(p) && table && p->job->calibration.n && p->options->token_scale > 0) status = follow_tokens(p, m, failure);
   if (status == TANSY_OK && steps_are_ours(p) && is_linear(s->role)) {
     level_rows(p, m);
     if (m->square && p->options->allocate > 0) weigh(p, m);

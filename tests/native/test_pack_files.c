@@ -357,7 +357,7 @@ static void test_recipes(void) {
            TANSY_OK);
   CHECK_NEAR((double)size_of(DIR "/d.tansy"), 6.0 * N_PARAMS / 8, 0.06 * N_PARAMS / 8);
   CHECK(!same_bytes(DIR "/d.tansy", DIR "/b.tansy"));
-  static const char *const strengths[] = {"--alpha", "--prune", "--table-step", "--allocate", "--row-scale"};
+  static const char *const strengths[] = {"--alpha", "--prune", "--table-step", "--allocate", "--token-scale", "--row-scale"};
   for (size_t i = 0; i < sizeof strengths / sizeof *strengths; i++)
     CHECK_EQ(COMMAND(tansy_command_compress, &failure, DIR "/model", "-o", DIR "/d.tansy", "--recipe", "paper", strengths[i], "1.5"), TANSY_ERR_ARGUMENT);
   /* without any text */
