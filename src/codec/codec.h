@@ -33,10 +33,10 @@ struct tansy_coded_shape {
 };
 
 /* One frequency table, ready for decoders: 16-byte vectors. Slots 0..255 are cut into runs, one per symbol; at most one
- * boundary lies inside bucket b = slot >> 4, so the slot's run is first[b], or the next one beyond slot last[b]. */
+ * boundary lies inside bucket b = slot >> 4, so the slot's run is the bucket's first, or the next one beyond the slot where that
+ * ends. Both are in run[b] = 16 * first + 15 - last slot of it in the bucket: the slot's run is (uint8_t)(slot + run[b]) >> 4. */
 struct tansy_freq_table {
-  uint8_t first[16];     /* [bucket] */
-  uint8_t last[16];      /* [bucket] */
+  uint8_t run[16];       /* [bucket] */
   uint8_t start[16];     /* [run] first slot */
   uint8_t freq[16];      /* [run] number of slots */
   uint8_t value[16];     /* [run] symbol 0..15: (coded value >> raw_bits) + 8 */

@@ -42,7 +42,7 @@ enum tansy_status tansy_tile_reader_next(struct tansy_tile_reader *r, uint8_t *u
     uint16_t *states = r->states[c->n_sets == 1 ? 0 : row];
     for (uint32_t lane = 0; lane < TANSY_LANES; lane++) {
       uint32_t slot = states[lane] & 255u;
-      uint32_t run = table->first[slot >> 4] + (slot > table->last[slot >> 4] ? 1u : 0u);
+      uint32_t run = (uint8_t)(slot + table->run[slot >> 4]) >> 4;
       uint32_t x = (uint32_t)table->freq[run] * (states[lane] >> 8) + slot - table->start[run];
       if (x < TANSY_STATE_MIN) {
         if (r->at == r->tile.codes_end) return TANSY_ERR_CORRUPT;

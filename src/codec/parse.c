@@ -19,8 +19,8 @@ static enum tansy_status make_table(const uint8_t *symbols, const uint8_t *freqs
     /* a run strictly inside a bucket would be a second boundary there */
     if (start % 16 && end % 16 && start / 16 == end / 16) return TANSY_ERR_CORRUPT;
     for (; 16 * bucket < end; bucket++) {
-      table->first[bucket] = (uint8_t)i;
-      table->last[bucket] = (uint8_t)((end < 16 * bucket + 16 ? end : 16 * bucket + 16) - 1);
+      uint32_t last = (end < 16 * bucket + 16 ? end : 16 * bucket + 16) - 1;
+      table->run[bucket] = (uint8_t)(16 * i + 15 - last);
     }
   }
   return TANSY_OK;

@@ -1,44 +1,30 @@
-/* ans_body.h: what ans_simd128.c and ans_relaxed.c have in common. They define SUFFIX and ANS_HAS_DOT (1: use the dot form of
- * the update where frequencies allow it). */
+/* ans_body.h: what ans_simd128.c and ans_relaxed.c have in common. They define SUFFIX, and ANS_HAS_DOT where frequencies below 128
+ * are updated by dots. */
 #include "kernels/ans_simd.h"
 
 #define ANS_PASTE_(a, b) a##b
 #define ANS_PASTE(a, b) ANS_PASTE_(a, b)
 #define ANS_NAME(name) ANS_PASTE(name, SUFFIX)
 
-static int ans_fits_dot(const struct tansy_coded *c) {
-  uint8_t all = 0;
-  for (uint32_t k = 0; k < c->shape.n_tables; k++)
-    for (uint32_t i = 0; i < TANSY_N_SYMBOLS; i++) all |= c->tables[k].freq[i];
-  return ANS_HAS_DOT && all < 128;
-}
-
 /* Functions of their own, so that registers are allocated for one loop. */
-#define ANS_NOINLINE static __attribute__((noinline))
-ANS_NOINLINE void ans_symbols_by_products(struct ans_reader *r, const struct tansy_coded *c, uint32_t group, uint32_t begin,
-                                          uint32_t end, uint8_t *out) {
-  ans_read_symbols(r, c, group, begin, end, out, 0);
-}
+#define ANS_SYMBOLS(name, n, update)                                                                                                \
+  static __attribute__((noinline)) void name(struct ans_reader *r, const struct tansy_coded *c, uint32_t group, uint32_t group_stride, \
+                                             uint32_t begin, uint32_t end, uint8_t *out, size_t out_stride) {                        \
+    ans_read_symbols(r, n, c, group, group_stride, begin, end, out, out_stride, update);                                             \
+  }
+ANS_SYMBOLS(ans_symbols_by_products, 1, ANS_PRODUCTS)
 #if ANS_HAS_DOT
-ANS_NOINLINE void ans_symbols_by_dot(struct ans_reader *r, const struct tansy_coded *c, uint32_t group, uint32_t begin, uint32_t end,
-                                     uint8_t *out) {
-  ans_read_symbols(r, c, group, begin, end, out, 1);
-}
-#else
-#define ans_symbols_by_dot ans_symbols_by_products
+ANS_SYMBOLS(ans_symbols_by_dot_i7, 1, ANS_DOT_I7)
+ANS_SYMBOLS(ans_symbols_by_dot_u8, 1, ANS_DOT_U8)
+ANS_SYMBOLS(ans_symbols_of_two, 2, ANS_DOT_U8)
 #endif
-ANS_NOINLINE void ans_symbols_one_set(struct ans_reader *r, const struct tansy_coded *c, uint32_t group, uint32_t begin,
-                                      uint32_t end, uint8_t *out) {
+static __attribute__((noinline)) void ans_symbols_one_set(struct ans_reader *r, const struct tansy_coded *c, uint32_t group,
+                                                          uint32_t begin, uint32_t end, uint8_t *out) {
   ans_read_symbols_one_set(r, c, group, begin, end, out);
 }
 
-/* The next steps [begin, end) of a tile, in INT8 layout. `group` counts from the matrix's first row; group_raw: of the group. */
-static void ans_read_steps(struct ans_reader *r, const struct tansy_coded *c, uint32_t group, const uint8_t *group_raw,
-                           uint32_t begin, uint32_t end, uint8_t *out) {
+static void ans_merge_raw_of(const struct tansy_coded *c, const uint8_t *group_raw, uint32_t begin, uint32_t end, uint8_t *out) {
   const uint32_t n_steps = tansy_coded_n_steps(c);
-  if (r->one_set) ans_symbols_one_set(r, c, group, begin, end, out);
-  else if (r->by_dot) ans_symbols_by_dot(r, c, group, begin, end, out);
-  else ans_symbols_by_products(r, c, group, begin, end, out);
   switch (c->shape.raw_bits) {
     case 0: break;
     case 1: ans_merge_raw_steps(group_raw, begin, end, n_steps, 1, out); break;
@@ -48,27 +34,86 @@ static void ans_read_steps(struct ans_reader *r, const struct tansy_coded *c, ui
   }
 }
 
-/* Four rows are decoded into `scratch`, which stays in the first-level cache, and multiplied by every token. */
-static void multiply_ans(const struct tansy_matrix *w, const struct tansy_act *act, uint32_t tile_begin, uint32_t tile_end, int32_t *acc,
-                         size_t acc_stride, void *scratch, tansy_dot_group_fn *dot_group) {
-  const struct tansy_coded *c = &w->coded;
-  const uint32_t n_steps = tansy_coded_n_steps(c), raw_bits = c->shape.raw_bits;
-  const size_t raw_nbytes = tansy_group_raw_nbytes(raw_bits, n_steps);
-  const int by_dot = ans_fits_dot(c);
-  for (uint32_t t = tile_begin; t < tile_end; t++) {
-    const struct tansy_tile tile = tansy_coded_tile(c, t);
-    struct ans_reader r;
-    ans_open(&r, c, &tile, by_dot);
-    for (uint32_t g = 0; g < tile.n_groups; g++) {
-      const uint32_t row = tile.row_begin + TANSY_GROUP_N_ROWS * g, left = c->shape.n_rows - row;
-      ans_read_steps(&r, c, row / TANSY_GROUP_N_ROWS, tile.raw + g * raw_nbytes, 0, n_steps, scratch);
-      dot_group(scratch, raw_bits, act, left < TANSY_GROUP_N_ROWS ? left : TANSY_GROUP_N_ROWS, acc + row, acc_stride);
+/* The next steps [begin, end) of a tile, in INT8 layout. `group` counts from the matrix's first row; group_raw: of the group. */
+static void ans_read_steps(struct ans_reader *r, const struct tansy_coded *c, uint32_t group, const uint8_t *group_raw,
+                           uint32_t begin, uint32_t end, uint8_t *out, enum ans_update update) {
+  if (c->n_sets == 1) {
+    ans_symbols_one_set(r, c, group, begin, end, out);
+  } else {
+    switch (update) {
+#if ANS_HAS_DOT
+      case ANS_DOT_I7: ans_symbols_by_dot_i7(r, c, group, 0, begin, end, out, 0); break;
+      case ANS_DOT_U8: ans_symbols_by_dot_u8(r, c, group, 0, begin, end, out, 0); break;
+#endif
+      default: ans_symbols_by_products(r, c, group, 0, begin, end, out, 0); break;
     }
-    tansy_escapes_dot(c, t, act, acc, acc_stride);
+  }
+  ans_merge_raw_of(c, group_raw, begin, end, out);
+}
+
+struct ans_product {
+  const struct tansy_coded *coded;
+  const struct tansy_act *act;
+  int32_t *acc;
+  size_t acc_stride;
+  uint8_t *scratch;
+  tansy_dot_group_fn *dot_group;
+  enum ans_update update;
+};
+
+/* A group is decoded into scratch, which stays in the first-level cache, and multiplied by every token. */
+static void ans_multiply_group(const struct ans_product *p, uint32_t row, const uint8_t *weights) {
+  const uint32_t left = p->coded->shape.n_rows - row;
+  p->dot_group(weights, p->coded->shape.raw_bits, p->act, left < TANSY_GROUP_N_ROWS ? left : TANSY_GROUP_N_ROWS, p->acc + row, p->acc_stride);
+}
+
+static void ans_multiply_tile(const struct ans_product *p, const struct tansy_tile *tile) {
+  const struct tansy_coded *c = p->coded;
+  const uint32_t n_steps = tansy_coded_n_steps(c);
+  const size_t raw_nbytes = tansy_group_raw_nbytes(c->shape.raw_bits, n_steps);
+  struct ans_reader r;
+  ans_open(&r, c, tile, p->update);
+  for (uint32_t g = 0; g < tile->n_groups; g++) {
+    const uint32_t row = tile->row_begin + TANSY_GROUP_N_ROWS * g;
+    ans_read_steps(&r, c, row / TANSY_GROUP_N_ROWS, tile->raw + g * raw_nbytes, 0, n_steps, p->scratch, p->update);
+    ans_multiply_group(p, row, p->scratch);
   }
 }
 
-void ANS_NAME(tansy_matmul_ans_)(const struct tansy_matrix *w, const struct tansy_act *act, uint32_t tile_begin, uint32_t tile_end,
-                                 int32_t *acc, size_t acc_stride, void *scratch) {
-  multiply_ans(w, act, tile_begin, tile_end, acc, acc_stride, scratch, ANS_NAME(tansy_dot_group_));
+#if ANS_HAS_DOT
+/* two neighbours with as many groups each */
+static void ans_multiply_two(const struct ans_product *p, const struct tansy_tile tiles[2]) {
+  const struct tansy_coded *c = p->coded;
+  const uint32_t n_steps = tansy_coded_n_steps(c), tile_n_groups = c->shape.tile_n_rows / TANSY_GROUP_N_ROWS;
+  const size_t raw_nbytes = tansy_group_raw_nbytes(c->shape.raw_bits, n_steps), group_nbytes = (size_t)n_steps * TANSY_INT8_BLOCK_NBYTES;
+  struct ans_reader r[2];
+  for (int i = 0; i < 2; i++) ans_open(&r[i], c, &tiles[i], p->update);
+  for (uint32_t g = 0; g < tiles[0].n_groups; g++) {
+    const uint32_t row = tiles[0].row_begin + TANSY_GROUP_N_ROWS * g;
+    ans_symbols_of_two(r, c, row / TANSY_GROUP_N_ROWS, tile_n_groups, 0, n_steps, p->scratch, group_nbytes);
+    for (uint32_t i = 0; i < 2; i++) {
+      uint8_t *weights = p->scratch + i * group_nbytes;
+      ans_merge_raw_of(c, tiles[i].raw + g * raw_nbytes, 0, n_steps, weights);
+      ans_multiply_group(p, row + i * c->shape.tile_n_rows, weights);
+    }
+  }
+}
+#endif
+
+static void ans_multiply(const struct ans_product *p, uint32_t tile_begin, uint32_t tile_end) {
+  for (uint32_t t = tile_begin; t < tile_end;) {
+    const struct tansy_tile tile = tansy_coded_tile(p->coded, t);
+    uint32_t n = 1;
+#if ANS_HAS_DOT
+    if (p->update == ANS_DOT_U8 && t + 2 <= tile_end) {
+      const struct tansy_tile tiles[2] = {tile, tansy_coded_tile(p->coded, t + 1)};
+      if (tiles[1].n_groups == tile.n_groups) {
+        ans_multiply_two(p, tiles);
+        n = 2;
+      }
+    }
+#endif
+    if (n == 1) ans_multiply_tile(p, &tile);
+    for (; n; n--, t++) tansy_escapes_dot(p->coded, t, p->act, p->acc, p->acc_stride);
+  }
 }

@@ -3,21 +3,22 @@
  * The including file defines ANS_SWIZZLE (indices are < 16 or >= 128, so that the relaxed one agrees everywhere) and
  * ANS_DOT (sums of neighbours of i8 times 7-bit values, in 16 bits).
  *
- * Two forms of the update x = freq * hi + off, off = slot - start:
- *   products  16-bit multiplications of even and of odd lanes.
- *   dot       pairs (hi - 128, off') * (freq, 1), which needs freq < 128. Writing 128 * freq as 256 * ceil(freq / 2) less
- *             128 for odd frequencies, x = dot + 256 * ceil(freq / 2) with off' = off - 128 * (freq & 1), which fits i8. `half` and
+ * Three forms of the update x = freq * hi + off, off = slot - start; the dots need freq < 128:
+ *   PRODUCTS  16-bit multiplications of even and of odd lanes.
+ *   DOT_U8    pairs (freq, 1) * (hi, off), for engines whose dot takes 8 bits without a sign in its second operand.
+ *   DOT_I7    pairs (hi - 128, off') * (freq, 1), for all engines. Writing 128 * freq as 256 * ceil(freq / 2) less 128 for odd
+ *             frequencies, x = dot + 256 * ceil(freq / 2) with off' = off - 128 * (freq & 1), which fits i8. `half` and
  *             `start_odd` of the table hold these corrections, and hi is kept less 128.
  *
- * A row of a step is a *slot* of the loop; slot n belongs to set n mod 4. The work on a slot is a chain of some 35 cycles, more
- * instructions than a processor keeps waiting, so it is spread over three turns of the loop (software pipelining):
- *   look     slot n      lo -> run -> value; freq, off
- *   update   slot n - 1  freq, off, hi -> x
- *   refill   slot n - 2  x -> lo, hi, with bytes of the stream for the lanes whose hi became 0
- * lo is wanted again by `look` of slot n + 2 and hi by `update` of that slot.
+ * A row of a step is a *slot* of the loop; slot n belongs to set n mod 4. The work on a slot is a chain of some 35 cycles:
+ *   look     lo -> run -> value; freq, off
+ *   update   freq, off, hi -> x
+ *   refill   x -> lo, hi, with bytes of the stream for the lanes whose hi became 0
+ * so that the four sets of a tile keep a processor waiting for one another unless it does little in a cycle. A refill therefore
+ * comes after the look of the next slot, and where the dot makes slots cheap two tiles are decoded in turns, a step each.
  *
- * Whatever the bytes say, nothing is read beyond the codes' end plus TANSY_STREAM_SLACK: the pointer is held back every other
- * slot, and a slot takes at most 16 bytes. */
+ * Whatever the bytes say, nothing is read beyond the codes' end plus TANSY_STREAM_SLACK: the pointer is held back every step,
+ * and each of its four slots takes at most 16 bytes. */
 #ifndef TANSY_KERNELS_ANS_SIMD_H
 #define TANSY_KERNELS_ANS_SIMD_H
 
@@ -25,6 +26,8 @@
 #include "kernels/kernels_internal.h"
 #include "kernels/simd.h"
 
+/* keeps the compiler from putting off what v needs */
+#define ANS_NOW(v) __asm__ volatile("" : "+r"(v))
 #define ANS_INLINE static inline __attribute__((always_inline))
 
 /* Which code byte a lane takes, from the mask of lanes that need one: the sum of a vector for lanes 0..7 and one for lanes
@@ -59,22 +62,23 @@ _Alignas(16) static const uint8_t ans_constants[ANS_N_CONSTANTS][16] = {
 struct ans_constants {
   v128_t fifteen, one, split, empty, even;
 };
-ANS_INLINE struct ans_constants ans_get_constants(int by_dot) {
+enum ans_update { ANS_PRODUCTS, ANS_DOT_I7, ANS_DOT_U8 };
+
+ANS_INLINE struct ans_constants ans_get_constants(enum ans_update update) {
   const uint8_t(*c)[16] = ans_constants;
   __asm__("" : "+r"(c));
   return (struct ans_constants){wasm_v128_load(c[ANS_FIFTEEN]), wasm_v128_load(c[ANS_ONE]), wasm_v128_load(c[ANS_SPLIT]),
-                                by_dot ? wasm_v128_load(c[ANS_EMPTY]) : wasm_i8x16_splat(0), wasm_v128_load(c[ANS_EVEN])};
+                                update == ANS_DOT_I7 ? wasm_v128_load(c[ANS_EMPTY]) : wasm_i8x16_splat(0), wasm_v128_load(c[ANS_EVEN])};
 }
 
 struct ans_vectors {
-  v128_t first, last, start, freq, half, value;
+  v128_t run, start, freq, half, value;
 };
 /* value: what a symbol contributes to a weight in INT8 layout */
-ANS_INLINE struct ans_vectors ans_get_table(const struct tansy_freq_table *t, uint32_t raw_bits, int by_dot) {
+ANS_INLINE struct ans_vectors ans_get_table(const struct tansy_freq_table *t, uint32_t raw_bits, enum ans_update update) {
   struct ans_vectors v;
-  v.first = wasm_v128_load(t->first);
-  v.last = wasm_v128_load(t->last);
-  v.start = wasm_v128_load(by_dot ? t->start_odd : t->start);
+  v.run = wasm_v128_load(t->run);
+  v.start = wasm_v128_load(update == ANS_DOT_I7 ? t->start_odd : t->start);
   v.freq = wasm_v128_load(t->freq);
   v.half = wasm_v128_load(t->half);
   v.value = wasm_i16x8_shl(wasm_v128_load(t->value), raw_bits);
@@ -84,9 +88,9 @@ ANS_INLINE struct ans_vectors ans_get_table(const struct tansy_freq_table *t, ui
 
 /* between look and update */
 struct ans_found {
-  v128_t freq, off, half; /* half: dot form only */
+  v128_t freq, off, half; /* half: DOT_I7 only */
 };
-/* between update and refill; hi less 128 in dot form */
+/* between update and refill; hi less 128 in DOT_I7 */
 struct ans_updated {
   v128_t lo, hi, empty;
   uint32_t mask; /* of lanes whose hi is 0 */
@@ -94,29 +98,38 @@ struct ans_updated {
 
 ANS_INLINE v128_t ans_look(v128_t lo, const struct ans_vectors *t, const struct ans_constants *k, struct ans_found *found) {
   v128_t bucket = wasm_v128_and(wasm_u16x8_shr(lo, 4), k->fifteen);
-  /* slots of a bucket have the same sign, so a signed comparison serves */
-  v128_t run = wasm_i8x16_sub(ANS_SWIZZLE(t->first, bucket), wasm_i8x16_gt(lo, ANS_SWIZZLE(t->last, bucket)));
+  v128_t run = wasm_v128_and(wasm_u16x8_shr(wasm_i8x16_add(lo, ANS_SWIZZLE(t->run, bucket)), 4), k->fifteen);
   found->freq = ANS_SWIZZLE(t->freq, run);
   found->off = wasm_i8x16_sub(lo, ANS_SWIZZLE(t->start, run));
   found->half = ANS_SWIZZLE(t->half, run);
   return ANS_SWIZZLE(t->value, run);
 }
 
-ANS_INLINE void ans_update(const struct ans_found *f, v128_t hi, const struct ans_constants *k, int by_dot, struct ans_updated *u) {
-  if (by_dot) {
-    v128_t x0 = ANS_DOT(wasm_i8x16_shuffle(hi, f->off, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23),
-                        wasm_i8x16_shuffle(f->freq, k->one, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23));
-    v128_t x1 = ANS_DOT(wasm_i8x16_shuffle(hi, f->off, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31),
-                        wasm_i8x16_shuffle(f->freq, k->one, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31));
-    x0 = ANS_SWIZZLE(x0, k->split);
-    x1 = ANS_SWIZZLE(x1, k->split);
-    u->lo = wasm_i64x2_shuffle(x0, x1, 0, 2);
-    u->hi = wasm_i8x16_add(wasm_i64x2_shuffle(x0, x1, 1, 3), f->half);
-  } else {
+/* lanes 0..7, and 8..15, of a and b in turns */
+ANS_INLINE v128_t ans_zip_low(v128_t a, v128_t b) {
+  return wasm_i8x16_shuffle(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+}
+ANS_INLINE v128_t ans_zip_high(v128_t a, v128_t b) {
+  return wasm_i8x16_shuffle(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+}
+
+ANS_INLINE void ans_update(const struct ans_found *f, v128_t hi, const struct ans_constants *k, enum ans_update update, struct ans_updated *u) {
+  if (update == ANS_PRODUCTS) {
     v128_t even = wasm_i16x8_add(wasm_i16x8_mul(wasm_v128_and(f->freq, k->even), wasm_v128_and(hi, k->even)), wasm_v128_and(f->off, k->even));
     v128_t odd = wasm_i16x8_add(wasm_i16x8_mul(wasm_u16x8_shr(f->freq, 8), wasm_u16x8_shr(hi, 8)), wasm_u16x8_shr(f->off, 8));
     u->lo = wasm_v128_or(wasm_v128_and(even, k->even), wasm_i16x8_shl(odd, 8));
     u->hi = wasm_v128_or(wasm_u16x8_shr(even, 8), wasm_v128_andnot(odd, k->even));
+  } else {
+    v128_t states[2] = {ans_zip_low(hi, f->off), ans_zip_high(hi, f->off)};
+    v128_t factors[2] = {ans_zip_low(f->freq, k->one), ans_zip_high(f->freq, k->one)};
+    v128_t x[2];
+    for (int i = 0; i < 2; i++) {
+      x[i] = update == ANS_DOT_U8 ? ANS_DOT(factors[i], states[i]) : ANS_DOT(states[i], factors[i]);
+      x[i] = ANS_SWIZZLE(x[i], k->split);
+    }
+    u->lo = wasm_i64x2_shuffle(x[0], x[1], 0, 2);
+    u->hi = wasm_i64x2_shuffle(x[0], x[1], 1, 3);
+    if (update == ANS_DOT_I7) u->hi = wasm_i8x16_add(u->hi, f->half);
   }
   u->empty = wasm_i8x16_eq(u->hi, k->empty);
   u->mask = wasm_i8x16_bitmask(u->empty);
@@ -130,46 +143,23 @@ ANS_INLINE void ans_refill(const struct ans_updated *u, const uint8_t **at, v128
   *at += (uint32_t)__builtin_popcount(u->mask);
 }
 
+/* of a tile; the states of the last set before its refill, those of others as they are */
 struct ans_reader {
-  /* the pipeline between two calls: of slot n - 1 and n - 2, and the states not in them, oldest first */
-  struct ans_found found;
-  struct ans_updated updated;
-  v128_t lo[2], hi[3];
+  v128_t lo[TANSY_GROUP_N_ROWS], hi[TANSY_GROUP_N_ROWS];
+  struct ans_updated last;
   const uint8_t *at, *codes_end;
-  v128_t ahead[2]; /* values of the tile's first two slots */
-  uint32_t n_ahead;
-  int by_dot, one_set;
 };
 
-/* by_dot: the dot form, for four sets and frequencies < 128 */
-ANS_INLINE void ans_open(struct ans_reader *r, const struct tansy_coded *c, const struct tansy_tile *tile, int by_dot) {
-  r->at = tile->codes;
-  r->codes_end = tile->codes_end;
-  r->one_set = c->n_sets == 1;
-  r->by_dot = by_dot && !r->one_set;
-  r->n_ahead = 0;
-  const v128_t zero = wasm_i8x16_splat(0);
-  v128_t lo[4] = {zero, zero, zero, zero}, hi[4] = {zero, zero, zero, zero};
+/* update: PRODUCTS for a tile with one set */
+ANS_INLINE void ans_open(struct ans_reader *r, const struct tansy_coded *c, const struct tansy_tile *tile, enum ans_update update) {
+  *r = (struct ans_reader){.at = tile->codes, .codes_end = tile->codes_end};
   for (uint32_t s = 0; s < c->n_sets; s++) {
-    lo[s] = wasm_v128_load(tile->states + TANSY_SET_NBYTES * s);
-    hi[s] = wasm_v128_load(tile->states + TANSY_SET_NBYTES * s + TANSY_LANES);
-    if (r->by_dot) hi[s] = wasm_v128_xor(hi[s], wasm_i8x16_splat(-128));
+    r->lo[s] = wasm_v128_load(tile->states + TANSY_SET_NBYTES * s);
+    r->hi[s] = wasm_v128_load(tile->states + TANSY_SET_NBYTES * s + TANSY_LANES);
+    if (update == ANS_DOT_I7) r->hi[s] = wasm_v128_xor(r->hi[s], wasm_i8x16_splat(-128));
   }
-  r->lo[0] = lo[0];
-  r->hi[0] = hi[0];
-  if (r->one_set) return;
-  /* fill the pipeline: slot 0 to its refill, slot 1 to its update */
-  const struct ans_constants k = ans_get_constants(r->by_dot);
-  const struct ans_vectors t =
-      ans_get_table(tansy_step_table(c, tile->row_begin / TANSY_GROUP_N_ROWS, 0), c->shape.raw_bits, r->by_dot);
-  struct ans_found found;
-  r->ahead[0] = ans_look(lo[0], &t, &k, &found);
-  r->ahead[1] = ans_look(lo[1], &t, &k, &r->found);
-  if (r->by_dot) ans_update(&found, hi[0], &k, 1, &r->updated);
-  else ans_update(&found, hi[0], &k, 0, &r->updated);
-  r->lo[0] = lo[2], r->lo[1] = lo[3];
-  r->hi[0] = hi[1], r->hi[1] = hi[2], r->hi[2] = hi[3];
-  r->n_ahead = 2;
+  /* nothing is empty: refilled, they are what they are */
+  r->last = (struct ans_updated){.lo = r->lo[c->n_sets - 1], .hi = r->hi[c->n_sets - 1], .empty = wasm_i8x16_splat(0)};
 }
 
 /* first step from `step` on, up to `end`, that uses another table */
@@ -180,56 +170,48 @@ static inline uint32_t ans_span_end(const struct tansy_coded *c, uint32_t step, 
   return s;
 }
 
-/* steps [begin, end) of a group: symbols' contributions in INT8 layout; four sets */
-ANS_INLINE void ans_read_symbols(struct ans_reader *r, const struct tansy_coded *c, uint32_t group, uint32_t begin, uint32_t end,
-                                 uint8_t *out, int by_dot) {
-  const struct ans_constants k = ans_get_constants(by_dot);
-  const uint8_t *at = r->at, *codes_end = r->codes_end;
-  struct ans_found found = r->found;
-  struct ans_updated updated = r->updated;
-  v128_t lo0 = r->lo[0], lo1 = r->lo[1], hi0 = r->hi[0], hi1 = r->hi[1], hi2 = r->hi[2];
-  uint32_t n_ahead = r->n_ahead;
-  r->n_ahead = 0;
-  for (uint32_t i = 0; i < n_ahead; i++) wasm_v128_store(out + 16 * i, r->ahead[i]);
+/* Steps [begin, end) of groups `group` + i * group_stride, i < n, from n readers: symbols' contributions in INT8 layout, at
+ * out + i * out_stride. Four sets; n and update are constants. */
+ANS_INLINE void ans_read_symbols(struct ans_reader *readers, uint32_t n, const struct tansy_coded *c, uint32_t group, uint32_t group_stride,
+                                 uint32_t begin, uint32_t end, uint8_t *out, size_t out_stride, enum ans_update update) {
+  const struct ans_constants k = ans_get_constants(update);
+  struct ans_reader r[2];
+  for (uint32_t i = 0; i < n; i++) r[i] = readers[i];
   for (uint32_t step = begin; step < end;) {
     const uint32_t span_end = ans_span_end(c, step, end);
-    const struct ans_vectors t = ans_get_table(tansy_step_table(c, group, step), c->shape.raw_bits, by_dot);
-    uint8_t *o = out + TANSY_INT8_BLOCK_NBYTES * (step - begin) + 16 * n_ahead;
-    for (const uint8_t *o_end = out + TANSY_INT8_BLOCK_NBYTES * (span_end - begin); o != o_end; o += 32) {
-      v128_t lo2, lo3, hi3, hi4;
-      at = at < codes_end ? at : codes_end;
-      ans_refill(&updated, &at, &lo2, &hi3);
-      ans_update(&found, hi0, &k, by_dot, &updated);
-      wasm_v128_store(o, ans_look(lo0, &t, &k, &found));
-      ans_refill(&updated, &at, &lo3, &hi4);
-      ans_update(&found, hi1, &k, by_dot, &updated);
-      wasm_v128_store(o + 16, ans_look(lo1, &t, &k, &found));
-      lo0 = lo2, lo1 = lo3;
-      hi0 = hi2, hi1 = hi3, hi2 = hi4;
+    struct ans_vectors t[2];
+    for (uint32_t i = 0; i < n; i++)
+      t[i] = ans_get_table(tansy_step_table(c, group + i * group_stride, step), c->shape.raw_bits, update);
+    for (; step < span_end; step++, out += TANSY_INT8_BLOCK_NBYTES) {
+      for (uint32_t i = 0; i < n; i++) {
+        uint8_t *o = out + i * out_stride;
+        r[i].at = r[i].at < r[i].codes_end ? r[i].at : r[i].codes_end;
+        for (int set = 0, before = TANSY_GROUP_N_ROWS - 1; set < TANSY_GROUP_N_ROWS; before = set++) {
+          struct ans_found found;
+          wasm_v128_store(o + TANSY_LANES * set, ans_look(r[i].lo[set], &t[i], &k, &found));
+          ans_refill(&r[i].last, &r[i].at, &r[i].lo[before], &r[i].hi[before]);
+          ans_update(&found, r[i].hi[set], &k, update, &r[i].last);
+          if (update != ANS_PRODUCTS) ANS_NOW(r[i].last.mask);
+        }
+      }
     }
-    step = span_end;
-    n_ahead = 0;
   }
-  r->at = at;
-  r->found = found;
-  r->updated = updated;
-  r->lo[0] = lo0, r->lo[1] = lo1;
-  r->hi[0] = hi0, r->hi[1] = hi1, r->hi[2] = hi2;
+  for (uint32_t i = 0; i < n; i++) readers[i] = r[i];
 }
 
 /* the same for a tile with one set: small matrices, not worth a pipeline */
 ANS_INLINE void ans_read_symbols_one_set(struct ans_reader *r, const struct tansy_coded *c, uint32_t group, uint32_t begin,
                                          uint32_t end, uint8_t *out) {
-  const struct ans_constants k = ans_get_constants(0);
+  const struct ans_constants k = ans_get_constants(ANS_PRODUCTS);
   v128_t lo = r->lo[0], hi = r->hi[0];
   for (uint32_t step = begin; step < end; step++) {
-    const struct ans_vectors t = ans_get_table(tansy_step_table(c, group, step), c->shape.raw_bits, 0);
-    for (int row = 0; row < TANSY_GROUP_N_ROWS; row++, out += 16) {
+    const struct ans_vectors t = ans_get_table(tansy_step_table(c, group, step), c->shape.raw_bits, ANS_PRODUCTS);
+    for (int row = 0; row < TANSY_GROUP_N_ROWS; row++, out += TANSY_LANES) {
       struct ans_found found;
       struct ans_updated updated;
       r->at = r->at < r->codes_end ? r->at : r->codes_end;
       wasm_v128_store(out, ans_look(lo, &t, &k, &found));
-      ans_update(&found, hi, &k, 0, &updated);
+      ans_update(&found, hi, &k, ANS_PRODUCTS, &updated);
       ans_refill(&updated, &r->at, &lo, &hi);
     }
   }

@@ -55,6 +55,7 @@ tansy_matmul_fn tansy_matmul_packed_ref, tansy_matmul_packed_simd128, tansy_matm
 tansy_matmul_fn tansy_matmul_int8_ref, tansy_matmul_int8_simd128, tansy_matmul_int8_relaxed, tansy_matmul_int8_relaxed32;
 /* ans_*.c, written with the codec */
 tansy_matmul_fn tansy_matmul_ans_ref, tansy_matmul_ans_simd128, tansy_matmul_ans_relaxed, tansy_matmul_ans_relaxed32;
+tansy_matmul_fn tansy_matmul_ans_relaxed_i7; /* as on engines whose dot has a sign in both operands; for tests */
 
 typedef void tansy_expand_fn(const struct tansy_coded *coded, uint32_t tile, uint8_t *resident);
 tansy_expand_fn tansy_expand_packed_ref, tansy_expand_packed_simd128; /* ans_*.c, written with the codec */

@@ -15,7 +15,8 @@ static size_t n_blocks(const struct tansy_coded_shape *shape) {
 }
 size_t tansy_packed_nbytes(const struct tansy_coded_shape *shape) { return n_blocks(shape) * tansy_packed_block_nbytes(shape->raw_bits); }
 size_t tansy_int8_nbytes(const struct tansy_coded_shape *shape) { return n_blocks(shape) * TANSY_INT8_BLOCK_NBYTES; }
-size_t tansy_matmul_scratch_nbytes(uint32_t n_cols_padded) { return (size_t)n_cols_padded * TANSY_GROUP_N_ROWS; }
+/* two groups in INT8 layout */
+size_t tansy_matmul_scratch_nbytes(uint32_t n_cols_padded) { return (size_t)n_cols_padded * TANSY_GROUP_N_ROWS * 2; }
 
 enum tansy_status tansy_matrix_read_rows(const struct tansy_matrix *w, uint32_t row_begin, uint32_t row_end, int32_t *out) {
   if (w->form == TANSY_FORM_ANS) return tansy_coded_read_rows(&w->coded, row_begin, row_end, out);

@@ -17,6 +17,7 @@ static const struct isa isas[] = {
 #endif
 #if defined(TANSY_HAVE_RELAXED)
     {"relaxed", tansy_matmul_ans_relaxed, tansy_expand_packed_simd128, tansy_expand_int8_simd128},
+    {"relaxed, i7", tansy_matmul_ans_relaxed_i7, tansy_expand_packed_simd128, tansy_expand_int8_simd128},
     {"relaxed32", tansy_matmul_ans_relaxed32, tansy_expand_packed_simd128, tansy_expand_int8_simd128},
 #endif
 };
@@ -102,7 +103,7 @@ static void check_matmul(const struct fixture *f, uint32_t n_tokens, struct test
   struct activations a;
   make_activations(&a, n_tokens, n_cols, rng);
   int32_t *expected = test_alloc(n_tokens * stride * 4), *acc = test_alloc(n_tokens * stride * 4);
-  uint8_t *scratch = test_alloc((size_t)4 * f->w.coded.n_cols_padded);
+  uint8_t *scratch = test_alloc(tansy_matmul_scratch_nbytes(f->w.coded.n_cols_padded));
   memset(expected, 0x77, n_tokens * stride * 4);
   for (uint32_t t = 0; t < n_tokens; t++)
     for (uint32_t i = 0; i < n_rows; i++) {
