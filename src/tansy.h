@@ -63,7 +63,7 @@ struct tansy_options {
   uint32_t n_threads;           /* 12 0: 1 */
   uint32_t kv_form;             /* 16 enum tansy_kv_form */
   uint32_t residency;           /* 20 enum tansy_residency */
-  uint32_t max_batch;           /* 24 tokens run together in prefill, 1..256; 0: 32 */
+  uint32_t max_batch;           /* 24 tokens run together in prefill, 1..256; 0: 8..128, as suits the budget */
   uint32_t n_logits;            /* 28 rows of the logits buffer, 1..32; 0: 1. More make "all logits" faster */
   uint32_t n_staging;           /* 32 chunks that can be in flight, 1..64; 0: 4 */
   uint32_t static_nbytes;       /* 36 bytes of the memory below the arena (static data, stack, header); bridge.c fills it in */

@@ -12,7 +12,7 @@
 
 enum {
   TANSY_ACT_BLOCK = 128,     /* columns that share an activation exponent */
-  TANSY_MAX_BATCH = 32,      /* tokens of one matmul */
+  TANSY_MAX_BATCH = 256,     /* tokens of one matmul */
   TANSY_MAX_HEAD_DIM = 512,
 };
 

@@ -15,7 +15,6 @@
 enum {
   TANSY_MAX_STAGING = 64,
   TANSY_MAX_LOGITS = 32,
-  TANSY_MAX_TOKENS = 256, /* of one batch: matmuls split it into TANSY_MAX_BATCH */
   TANSY_MAX_TILE_NBYTES = 512 << 10, /* decoded at once for look-ups; twice what the encoder makes */
   TANSY_STACK_NBYTES = 64 << 10, /* as the module's own (wasm/flags.cmake) */
   TANSY_IO_NBYTES = 4096, /* for structs, besides 4 bytes a token of the context */

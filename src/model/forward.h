@@ -84,7 +84,7 @@ struct tansy_forward {
   struct tansy_parallel *parallel; /* NULL: one thread */
   tansy_site_hook *hook;           /* or NULL */
   void *hook_ctx;
-  uint32_t max_tokens;             /* of one call; matmuls split it into TANSY_MAX_BATCH */
+  uint32_t max_tokens;             /* of one call; matmuls take TANSY_MAX_BATCH at a time */
   size_t max_tile_nbytes;          /* look-ups in ANS-coded tables decode tiles of up to this many int8 weights at once; longer ones, or
                                       0: row by row, slowly */
 
@@ -100,7 +100,7 @@ struct tansy_forward {
   float *gate, *up; /* [max_tokens, intermediate] (share memory with q, k, v, attended) */
   float *out;      /* [max_tokens, H] */
   uint8_t *tile;   /* [max_tile_nbytes] a decoded tile of an embedding (shares memory with q … attended) */
-  float *scaled;   /* [TANSY_MAX_BATCH, widest input] */
+  float *scaled;   /* [min(max_tokens, TANSY_MAX_BATCH), widest input] */
   struct tansy_act act;
   uint8_t *decode; /* [n_threads, tansy_matmul_scratch_nbytes(widest input)] */
   size_t decode_stride;

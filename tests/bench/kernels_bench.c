@@ -195,7 +195,7 @@ int main(int argc, char **argv) {
     if (list && list->n < 16) list->of[list->n++] = v;
   }
   if (!sigmas.n) sigmas = (struct list){{0.7, 1, 1.5, 2, 3, 14}, 6};
-  if (!batches.n) batches = (struct list){{1, 4, 8, 32}, 4};
+  if (!batches.n) batches = (struct list){{1, 4, 8, 32, 128}, 5};
   if (n_rounds < 1 || n_rounds > MAX_ROUNDS || n_rows < 1 || n_cols < 1 || !(quantile >= 0 && quantile < 1)) return 2;
   const uint32_t reported = (uint32_t)(quantile * n_rounds);
 

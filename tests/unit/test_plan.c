@@ -55,7 +55,7 @@ static void test_table(void) {
   CHECK_EQ(ans.status, TANSY_OK);
   CHECK_EQ(ans.plan.context, 1000);
   CHECK_EQ(ans.plan.n_packed + ans.plan.n_int8, 0);
-  CHECK_EQ(ans.plan.max_batch, 32);
+  CHECK_EQ(ans.plan.max_batch, 128);
   struct planned packed = plan_of(&m, &(struct tansy_options){.residency = TANSY_RESIDENCY_PACKED});
   CHECK_EQ(packed.status, TANSY_OK);
   CHECK_EQ(packed.plan.n_packed, packed.plan.n_matrices);

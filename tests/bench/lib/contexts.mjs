@@ -1,6 +1,7 @@
 // Cost of a generated token against the number of weights and the tokens in the context, in Node.
 
-import { writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { load } from '../../../js/index.js';
@@ -15,7 +16,9 @@ const N_REPETITIONS = 5;
  * @param {{models: string[], fileOf: (model: string) => Promise<string>, form: string, results: string, say: (text: string) => void}} task
  */
 export async function measureContexts({ models, fileOf, form, results, say }) {
-  const rows = [];
+  /* what other runs measured stays */
+  const file = join(results, 'contexts.json');
+  const rows = existsSync(file) ? JSON.parse(await readFile(file, 'utf8')).filter((/** @type {{model: string}} */ r) => !models.includes(r.model)) : [];
   for (const name of models) {
     const model = await load(await fileOf(name), { residency: /** @type {any} */ (form), contextSize: CONTEXTS[CONTEXTS.length - 1] + N_TIMED + 4 });
     const { vocab } = model.config;
@@ -39,12 +42,13 @@ export async function measureContexts({ models, fileOf, form, results, say }) {
     }
     model.dispose();
   }
-  await writeFile(join(results, 'contexts.json'), `${JSON.stringify(rows, null, 1)}\n`);
+  rows.sort((/** @type {any} */ a, /** @type {any} */ b) => a.parameters - b.parameters || a.context - b.context);
+  await writeFile(file, `${JSON.stringify(rows, null, 1)}\n`);
   const chart = lineChart({
     title: 'Milliseconds a token', xLabel: 'parameters, millions', yLabel: 'ms',
     lines: CONTEXTS.map((context) => ({
       label: `context ${context}`,
-      points: rows.filter((r) => r.context === context).map((r) => /** @type {[number, number]} */ ([r.parameters / 1e6, r.ms_per_token])),
+      points: rows.filter((/** @type {any} */ r) => r.context === context).map((/** @type {any} */ r) => /** @type {[number, number]} */ ([r.parameters / 1e6, r.ms_per_token])),
     })),
   });
   await writeFile(join(results, 'contexts.svg'), chart);
