@@ -83,7 +83,7 @@ export class Conversation {
       const turns = new Turns(signal);
       try {
         do await turns.maybe();
-        while (await this.#step(signal));
+        while (await this.#step(signal, turns));
       } catch (error) {
         this.#cancel();
         throw error;
@@ -203,14 +203,18 @@ export class Conversation {
   }
 
   /**
-   * One layer of one batch, as soon as its weights are there.
+   * One layer of one batch, as soon as its weights are there; with `turns` more of them, until the event loop wants its turn.
    * @param {AbortSignal | undefined} signal
+   * @param {Turns} [turns]
    * @returns {Promise<boolean>} false when done
    */
-  async #step(signal) {
+  async #step(signal, turns) {
     for (;;) {
       try {
-        return this.#residence.engine.step();
+        const { engine } = this.#residence;
+        let more = engine.step();
+        while (more && turns !== undefined && !turns.isDue) more = engine.step();
+        return more;
       } catch (error) {
         if (!(error instanceof TansyError) || error.code !== 'TANSY_NOT_READY' || this.#residence.isDisposed) throw error;
       }

@@ -15,9 +15,13 @@ export class Turns {
     this.signal = signal;
   }
 
+  get isDue() {
+    return performance.now() - last >= TURN_MS;
+  }
+
   async maybe() {
     throwIfAborted(this.signal);
-    if (performance.now() - last < TURN_MS) return;
+    if (!this.isDue) return;
     await yieldToEvents();
     last = performance.now();
     throwIfAborted(this.signal);

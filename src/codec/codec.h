@@ -86,9 +86,12 @@ enum tansy_status tansy_coded_read_rows(const struct tansy_coded *coded, uint32_
 /* ---- encoder (compressor only; allocates) ---- */
 struct tansy_encode_options {
   int raw_bits;          /* -1: choose by exact cost */
-  uint32_t tile_n_rows;  /* 0: choose (about 128 Ki weights) */
+  uint32_t tile_n_rows;  /* 0: tansy_tile_n_rows() */
   int max_tables;        /* 0: choose */
 };
+/* of about 128 Ki weights; of less in small matrices, so that up to 8 threads find equal shares */
+uint32_t tansy_tile_n_rows(uint32_t n_rows, uint32_t n_cols);
+
 struct tansy_encode_stats {
   double entropy_bits;   /* empirical entropy of all integers, bits per weight, one table for the matrix */
   double coded_bits;     /* stream bytes * 8 / (n_rows * n_cols) */

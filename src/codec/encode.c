@@ -5,7 +5,8 @@
 #include "codec/plan.h"
 #include "codec/tile.h"
 
-enum { TILE_N_WEIGHTS = 1 << 17 };
+/* Tiles have about TILE_N_WEIGHTS; fewer, but at least MIN_TILE_N_WEIGHTS, where a matrix would otherwise make less than N_SHARES. */
+enum { TILE_N_WEIGHTS = 128 << 10, MIN_TILE_N_WEIGHTS = 40 << 10, N_SHARES = 8 };
 
 struct escape {
   uint64_t cell; /* in its tile, row by row */
@@ -272,14 +273,21 @@ static enum tansy_status entropy_of(struct tansy_integers z, size_t n, double *b
   return TANSY_OK;
 }
 
+/* of equal height: a thread should not wait for a long one */
+uint32_t tansy_tile_n_rows(uint32_t n_rows, uint32_t n_cols) {
+  uint32_t n_groups = tansy_pad_rows(n_rows) / TANSY_GROUP_N_ROWS;
+  uint64_t n_weights = (uint64_t)tansy_pad_rows(n_rows) * tansy_pad_cols(n_cols);
+  uint64_t n_tiles = (n_weights + TILE_N_WEIGHTS / 2) / TILE_N_WEIGHTS, n_small = n_weights / MIN_TILE_N_WEIGHTS;
+  if (n_small > N_SHARES) n_small = N_SHARES;
+  if (n_tiles < n_small) n_tiles = n_small;
+  if (n_tiles < 1) n_tiles = 1;
+  if (n_tiles > n_groups) n_tiles = n_groups;
+  return (uint32_t)((n_groups + n_tiles - 1) / n_tiles) * TANSY_GROUP_N_ROWS;
+}
+
 static void choose_tiles(struct encoder *e, uint32_t tile_n_rows) {
   const struct tansy_coding_plan *p = e->plan;
-  if (!tile_n_rows) {
-    /* tiles of equal height: a thread should not wait for a long one */
-    uint64_t n = ((uint64_t)p->n_groups * 64 * p->n_steps + TILE_N_WEIGHTS / 2) / TILE_N_WEIGHTS;
-    uint32_t n_tiles = n < 1 ? 1 : n > p->n_groups ? p->n_groups : (uint32_t)n;
-    tile_n_rows = (p->n_groups + n_tiles - 1) / n_tiles * TANSY_GROUP_N_ROWS;
-  }
+  if (!tile_n_rows) tile_n_rows = tansy_tile_n_rows(p->n_rows, p->n_cols);
   e->tile_n_rows = tile_n_rows;
   e->n_tiles = (p->n_rows + tile_n_rows - 1) / tile_n_rows;
   /* A set of 16 states costs about 24 bytes: three more sets must stay below 0.75 % of a tile. */

@@ -15,7 +15,6 @@
 
 enum {
   N_TILES = 4,            /* drawn for each shape */
-  TILE_N_WEIGHTS = 1 << 17, /* as the encoder chooses them */
   RANGE = 1024,           /* |z| below this */
   N_GUIDE = 4096,
   MAX_SHAPES = 8,
@@ -187,8 +186,7 @@ static enum tansy_status stretch(const struct tansy_coded *from, uint32_t n_rows
 
 static enum tansy_status code_matrix(struct gaussian *g, uint32_t n_rows, uint32_t n_cols, struct tansy_coded_shape *shape,
                                      struct tansy_buffer *out, struct tansy_failure *failure) {
-  uint32_t tile_n_rows = TILE_N_WEIGHTS / tansy_pad_cols(n_cols) / TANSY_GROUP_N_ROWS * TANSY_GROUP_N_ROWS;
-  if (tile_n_rows < TANSY_GROUP_N_ROWS) tile_n_rows = TANSY_GROUP_N_ROWS;
+  uint32_t tile_n_rows = tansy_tile_n_rows(n_rows, n_cols);
   uint32_t n_last = n_rows % tile_n_rows ? n_rows % tile_n_rows : tile_n_rows;
   bool is_small = n_rows <= (N_TILES + 1) * tile_n_rows;
   uint32_t n_drawn = is_small ? n_rows : N_TILES * tile_n_rows + n_last;
