@@ -213,7 +213,7 @@ export class Conversation {
       try {
         const { engine } = this.#residence;
         let more = engine.step();
-        while (more && turns !== undefined && !turns.isDue) more = engine.step();
+        while (more && turns?.isDue === false) more = engine.step();
         return more;
       } catch (error) {
         if (!(error instanceof TansyError) || error.code !== 'TANSY_NOT_READY' || this.#residence.isDisposed) throw error;

@@ -15,8 +15,9 @@ export class Turns {
     this.signal = signal;
   }
 
+  /** Whether somebody waits for a turn, or nobody may wait any longer. */
   get isDue() {
-    return performance.now() - last >= TURN_MS;
+    return performance.now() - last >= TURN_MS || this.signal?.aborted === true;
   }
 
   async maybe() {

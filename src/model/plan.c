@@ -148,33 +148,76 @@ static double predict_ns(const struct tansy_engine *e) {
 }
 
 struct move {
-  struct tansy_tensor *tensor;
   uint32_t form;
-  double gain_ns;
+  double gain_ns, gain_per_byte;
   uint64_t extra_nbytes;
 };
 
-/* The move with most gain per byte that fits in `left`; ties go to the first tensor, so that a plan is a function. */
-static bool best_move(struct tansy_engine *e, uint64_t left, struct move *best) {
-  double best_ratio = 0;
-  for (uint32_t i = 0; i < e->plan.n_tensors; i++) {
-    struct tansy_tensor *t = &e->tensors[i];
-    double n = n_weights_used(e, t);
-    if (n == 0) continue;
-    for (uint32_t form = t->form + 1; form <= TANSY_FORM_INT8; form++) {
-      if (!tansy_tensor_can_be(&t->record, form)) continue;
-      double gain = cost_of(e, t, t->form) - cost_of(e, t, form);
-      uint64_t now = tansy_align16(tansy_tensor_region_nbytes(&t->record, t->form));
-      uint64_t then = tansy_align16(tansy_tensor_region_nbytes(&t->record, form));
-      uint64_t extra = then > now ? then - now : 0;
-      double ratio = gain / ((double)extra + 1);
-      if (extra <= left && ratio > best_ratio) {
-        best_ratio = ratio;
-        *best = (struct move){t, form, gain, extra};
-      }
-    }
+/* The tensor's move with most gain per byte that fits in `left`. */
+static bool best_move(const struct tansy_engine *e, const struct tansy_tensor *t, uint64_t left, struct move *best) {
+  best->gain_per_byte = 0;
+  if (n_weights_used(e, t) == 0) return false;
+  double cost = cost_of(e, t, t->form);
+  uint64_t now = tansy_align16(tansy_tensor_region_nbytes(&t->record, t->form));
+  for (uint32_t form = t->form + 1; form <= TANSY_FORM_INT8; form++) {
+    if (!tansy_tensor_can_be(&t->record, form)) continue;
+    double gain = cost - cost_of(e, t, form);
+    uint64_t then = tansy_align16(tansy_tensor_region_nbytes(&t->record, form));
+    uint64_t extra = then > now ? then - now : 0;
+    double ratio = gain / ((double)extra + 1);
+    if (extra <= left && ratio > best->gain_per_byte) *best = (struct move){form, gain, ratio, extra};
   }
-  return best_ratio > 0;
+  return best->gain_per_byte > 0;
+}
+
+/* ---- the tensors with moves as a heap, best gain first; ties go to the first tensor, so that a plan is a function ---- */
+
+static bool is_before(const struct tansy_tensor *tensors, uint32_t a, uint32_t b) {
+  double of_a = tensors[a].gain_per_byte, of_b = tensors[b].gain_per_byte;
+  return of_a > of_b || (of_a == of_b && a < b);
+}
+
+static void sink(struct tansy_tensor *tensors, uint32_t n, uint32_t rank) {
+  uint32_t tensor = tensors[rank].ranked;
+  for (uint32_t child; (child = 2 * rank + 1) < n; rank = child) {
+    if (child + 1 < n && is_before(tensors, tensors[child + 1].ranked, tensors[child].ranked)) child++;
+    if (!is_before(tensors, tensors[child].ranked, tensor)) break;
+    tensors[rank].ranked = tensors[child].ranked;
+  }
+  tensors[rank].ranked = tensor;
+}
+
+static uint32_t make_heap(struct tansy_engine *e, uint64_t left) {
+  struct move m;
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < e->plan.n_tensors; i++) {
+    if (best_move(e, &e->tensors[i], left, &m)) e->tensors[n++].ranked = i;
+    e->tensors[i].gain_per_byte = m.gain_per_byte;
+  }
+  for (uint32_t rank = n / 2; rank-- > 0;) sink(e->tensors, n, rank);
+  return n;
+}
+
+/* Moves until nothing fits or the target is met. What does not fit any more never fits again: what the heap has of a tensor is at most too high. */
+static void spend(struct tansy_engine *e, uint64_t left, double target_ns) {
+  struct tansy_tensor *tensors = e->tensors;
+  double ns = predict_ns(e);
+  uint32_t n = make_heap(e, left);
+  while (n && (target_ns == 0 || ns > target_ns)) {
+    struct tansy_tensor *t = &tensors[tensors[0].ranked];
+    struct move m;
+    bool has_move = best_move(e, t, left, &m);
+    if (has_move && m.gain_per_byte == t->gain_per_byte) {
+      t->form = m.form;
+      left -= m.extra_nbytes;
+      ns -= m.gain_ns;
+      has_move = best_move(e, t, left, &m);
+    }
+    t->gain_per_byte = m.gain_per_byte;
+    if (!has_move) tensors[0].ranked = tensors[--n].ranked;
+    sink(tensors, n, 0);
+  }
+  for (uint32_t i = 0; i < e->plan.n_tensors; i++) tensors[i].received = 0;
 }
 
 /* temporary memory for promoting any tensor to any of the forms [from, to] */
@@ -218,13 +261,7 @@ static void choose_forms(struct tansy_engine *e, uint64_t limit) {
     e->promotion_nbytes = 0;
     return;
   }
-  double ns = predict_ns(e);
-  struct move m;
-  while ((target == 0 || ns > target) && best_move(e, limit - used, &m)) {
-    m.tensor->form = m.form;
-    used += m.extra_nbytes;
-    ns -= m.gain_ns;
-  }
+  spend(e, limit - used, target);
 }
 
 /* ---- sizes ---- */

@@ -17,8 +17,14 @@ enum { TANSY_FORM_VECTOR = 0xFF };
 struct tansy_tensor {
   struct tansy_record record;
   uint32_t form;          /* enum tansy_form as planned (as is, once complete), or TANSY_FORM_VECTOR */
-  uint32_t received;      /* bytes of record.nbytes that are here */
-  uint64_t region_nbytes;
+  union {
+    uint32_t received;    /* bytes of record.nbytes that are here */
+    uint32_t ranked;      /* plan.c, while it chooses forms: number of the tensor that has this rank */
+  };
+  union {
+    uint64_t region_nbytes;
+    double gain_per_byte; /* likewise */
+  };
   uint8_t *region;
   struct tansy_freq_table *tables; /* [n_tables] of a matrix */
 };
