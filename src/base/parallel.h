@@ -24,9 +24,14 @@ struct tansy_parallel {
   uint32_t late, n_good, n_alone, patience;
 
 #if defined(TANSY_HAVE_THREADS)
+  /* words that one thread changes while another looks at its neighbour lie in cache lines of their own */
+  uint8_t apart0[64];
   _Atomic uint32_t next;       /* first item nobody has taken */
+  uint8_t apart1[64];
   _Atomic uint32_t state;      /* bit 31: open to workers; bits 0…: workers inside */
+  uint8_t apart2[64];
   _Atomic uint32_t signal;     /* changes when a loop opens or the team ends: what workers sleep on */
+  uint8_t apart3[64];
   _Atomic uint32_t n_sleeping;
   _Atomic uint32_t is_over;
 #endif
