@@ -1,4 +1,5 @@
 /** attachments.js: the small files inside a `.tansy` file (tokenizer, templates), as text. */
+import { newBytes } from './bytes.js';
 import { TansyError } from './errors.js';
 
 /** Of all attachments together, packed and unpacked: tokenizers are of some ten MB. They are held as they are said to be before a byte comes. */
@@ -22,7 +23,7 @@ export function checkAttachments(places, name) {
 export async function attachmentText(bytes, place) {
   let raw = bytes;
   if (place.encoding === 'gzip') {
-    raw = new Uint8Array(place.rawNbytes);
+    raw = newBytes(place.rawNbytes);
     let at = 0;
     try {
       const stream = new Blob([/** @type {BlobPart} */ (bytes)]).stream().pipeThrough(new DecompressionStream('gzip'));

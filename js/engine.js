@@ -20,6 +20,7 @@ import {
   readStruct,
   writeStruct,
 } from './abi.js';
+import { copyOf } from './bytes.js';
 import { TansyError, statusError } from './errors.js';
 import { boundedMemory, growMemory, instantiate } from './instantiate.js';
 import { tensorName } from './roles.js';
@@ -58,7 +59,7 @@ export class Planner {
 
   /** @param {WebAssembly.Module} module */
   static async create(module) {
-    const memory = new WebAssembly.Memory({ initial: PLANNER_N_PAGES, maximum: PLANNER_MAX_PAGES, shared: isThreaded(module) });
+    const memory = boundedMemory(PLANNER_N_PAGES, PLANNER_MAX_PAGES, isThreaded(module));
     return new Planner(await instantiate(module, memory), memory);
   }
 
@@ -94,14 +95,13 @@ export class Planner {
     const status = this.#exports.tansy_plan(headerAt, header.length, optionsAt, planAt, workAt, workNbytes);
     const view = this.#view();
     const plan = readStruct(view, planAt, PLAN);
-    const forms = status === 0 ? this.#bytes(workAt, plan.nTensors).slice() : new Uint8Array(0);
+    const forms = copyOf(this.#bytes(workAt, status === 0 ? plan.nTensors : 0));
     return { status, plan: { ...plan, forms }, detail: readStruct(view, planAt + PLAN_DETAIL_AT, DETAIL) };
   }
 
   /** @param {number} end */
   #reserve(end) {
-    const missing = end - this.#memory.buffer.byteLength;
-    if (missing > 0) this.#memory.grow(Math.ceil(missing / PAGE_NBYTES));
+    growMemory(this.#memory, end);
   }
   /* growth detaches views, so they are made anew each time */
   #view() {

@@ -1,4 +1,5 @@
 /** header.js: reads as much of a file's front as its header takes. */
+import { newBytes } from './bytes.js';
 import { TansyError } from './errors.js';
 
 /** Of the first read: the header of all but very large models, in one request. */
@@ -53,7 +54,7 @@ export async function completeHeader(source, planner, front, signal) {
  * @param {AbortSignal} [signal]
  */
 async function readUpTo(source, front, nbytes, signal) {
-  const out = new Uint8Array(nbytes);
+  const out = newBytes(nbytes);
   out.set(front);
   let at = front.length;
   for await (const piece of source.read(at, nbytes - at, signal)) {

@@ -5,6 +5,7 @@
  * verifies the chunk and takes it; nothing else keeps file bytes, but for the attachments (tokenizer, templates), which
  * never enter the heap's weights and are copied out of the slots here.
  */
+import { newBytes } from './bytes.js';
 import { TansyError, throwIfAborted } from './errors.js';
 
 const CHECKSUM = 4; /* TANSY_ERR_CHECKSUM */
@@ -59,7 +60,7 @@ const PROGRESS_EVERY_MS = 50;
  */
 export async function loadChunks({ sink, source, front, fileNbytes, attachments, signal, onProgress, onChunk, connections = MAX_CONNECTIONS }) {
   if (source.size !== undefined && source.size !== fileNbytes) throw lengthError(source, fileNbytes);
-  const copies = attachments.map(({ nbytes }) => new Uint8Array(nbytes));
+  const copies = attachments.map(({ nbytes }) => newBytes(nbytes));
   const meter = new Meter(fileNbytes, sink.nChunks > 0 ? sink.chunkOffset(0) : fileNbytes, onProgress);
   const slots = new Slots(sink);
   /* one failing worker stops the others */

@@ -1,6 +1,7 @@
 /**
  * model.js: what load() gives: a model that turns a prompt into text.
  */
+import { newBytes } from './bytes.js';
 import { renderChat, templateOf } from './chat.js';
 import { Conversation } from './conversation.js';
 import { measureLayer } from './costs.js';
@@ -174,7 +175,7 @@ export class Model {
     const { signal } = optionsOf('logits', options);
     const list = this.#checkIds(ids, 'logits');
     const { vocab } = this.config;
-    const out = new Float32Array(list.length * vocab);
+    const out = new Float32Array(newBytes(4 * list.length * vocab).buffer);
     for await (const { first, rows } of this.logitRows(list, { signal })) out.set(rows, first * vocab);
     return out;
   }

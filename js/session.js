@@ -7,6 +7,7 @@
  *  16  u32 tokens            32  pieces, as src/tansy.h has them: token ids, keys and values, the sampler's state
  */
 import { KV_FORMS } from './abi.js';
+import { copyOf, newBytes } from './bytes.js';
 import { TansyError } from './errors.js';
 
 const MAGIC = 'tansyses';
@@ -21,7 +22,7 @@ const HEAD_NBYTES = 32;
  */
 export function saveState(engine) {
   const nTokens = engine.position;
-  return { nTokens, hasLogits: engine.logits().rows.length > 0, pieces: engine.sessionPieces(nTokens).map((piece) => piece.slice()) };
+  return { nTokens, hasLogits: engine.logits().rows.length > 0, pieces: engine.sessionPieces(nTokens).map(copyOf) };
 }
 
 /**
@@ -50,7 +51,7 @@ export function packSession(engine, { kv, fingerprint }) {
   const nTokens = engine.position;
   const pieces = engine.sessionPieces(nTokens);
   const nbytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
-  const out = new Uint8Array(HEAD_NBYTES + nbytes);
+  const out = newBytes(HEAD_NBYTES + nbytes);
   const view = new DataView(out.buffer);
   out.set(new TextEncoder().encode(MAGIC));
   [VERSION, KV_FORMS[kv], nTokens, fingerprint, nbytes].forEach((value, i) => view.setUint32(8 + 4 * i, value, true));

@@ -1,7 +1,7 @@
 // What a file from a stranger says beside its numbers: templates and expressions that never end, names with a meaning to JavaScript,
 // attachments of any size. It may be refused; it may not hang, nor change anything outside itself.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -15,7 +15,7 @@ import { compileFormat } from '../../js/schema/response_format.js';
 import { TokenTable } from '../../js/schema/tokens.js';
 import { TansyError } from '../../js/errors.js';
 import { TextStream, Tokenizer } from '../../js/tokenizer.js';
-import { tansy } from './lib/builds.js';
+import { root, tansy } from './lib/builds.js';
 import { gguf } from './lib/gguf.js';
 import { randomBelow } from '../fuzz/fuzz_gguf.mjs';
 import { byteFallbackTokenizer, byteLevelTokenizer } from './lib/tokenizers.js';
@@ -236,3 +236,52 @@ test('a damaged tokenizer is refused or works, with a code, and soon', () => {
   for (const value of [null, 5, [null], [5], [{}], [{ template: 7 }], { template: 'x' }]) assert.equal(templateOf(value), undefined);
   assert.equal(templateOf([null, { name: 'default', template: 'x' }]), 'x');
 });
+
+test('where there is no memory to have, TANSY_NO_MEMORY says so, whatever asked for it', async () => {
+  const file = readFileSync(join(root, 'demo/models/tales-6m.tansy'));
+  const model = await load(file, { threads: 1 });
+  const { Uint8Array: whole, WebAssembly: { Memory } } = globalThis;
+  const { grow } = Memory.prototype;
+  let most = 20000;
+  globalThis.Uint8Array = /** @type {any} */ (
+    class extends whole {
+      /** @param {any[]} given */
+      constructor(...given) {
+        if (typeof given[0] === 'number' && given[0] > most) throw new RangeError('Array buffer allocation failed');
+        super(.../** @type {[]} */ (given));
+      }
+    }
+  );
+  try {
+    /* the front, the copies of attachments, what they unpack to; then a conversation's bytes and its logits */
+    for (most of [20000, 66000]) await assert.rejects(load(file, { threads: 1 }), { code: 'TANSY_NO_MEMORY' }, String(most));
+    most = 1000;
+    await assert.rejects(model.logits([1, 2]), { code: 'TANSY_NO_MEMORY' });
+    await model.generate([1, 2, 3], { maxTokens: 9, ignoreEos: true, stop: [] }).text();
+    await assert.rejects(async () => model.saveSession(), { code: 'TANSY_NO_MEMORY' });
+    most = 10;
+    await assert.rejects(model.setMemoryBudget('5MB'), { code: 'TANSY_NO_MEMORY' });
+  } finally {
+    globalThis.Uint8Array = whole;
+  }
+  Memory.prototype.grow = () => {
+    throw new RangeError('Maximum memory size exceeded');
+  };
+  try {
+    const large = Buffer.from(file);
+    await assert.rejects(load(Buffer.concat([withJson(2 << 20), large.subarray(8 + Number(large.readBigUInt64LE()))]), { threads: 1 }), { code: 'TANSY_NO_MEMORY' });
+  } finally {
+    Memory.prototype.grow = grow;
+  }
+  const run = model.generate('Once', { maxTokens: 3, temperature: 0 });
+  assert.ok((await run.text()).length > 0, 'what was there goes on');
+  model.dispose();
+});
+
+/** The front of a file with so many bytes of JSON. @param {number} nbytes */
+function withJson(nbytes) {
+  const json = Buffer.alloc(8 + nbytes, ' ');
+  json.writeBigUInt64LE(BigInt(nbytes));
+  json[8] = 0x7b;
+  return json;
+}
