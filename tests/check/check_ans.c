@@ -206,7 +206,7 @@ static void test_hostile_tiles(void) {
     struct activations a;
     make_activations(&a, trial & 1 ? 1 : 3, 200, &rng);
     int32_t *acc = test_alloc(4 * 3 * 80);
-    uint8_t *scratch = test_alloc((size_t)4 * f.w.coded.n_cols_padded);
+    uint8_t *scratch = test_alloc(tansy_matmul_scratch_nbytes(f.w.coded.n_cols_padded));
     memset(acc, 0x5A, 4 * 3 * 80);
     for (int isa = 0; isa < N_ISAS; isa++) isas[isa].matmul(&f.w, &a.act, 0, f.w.coded.n_tiles, acc, 80, scratch);
     for (uint32_t t = 0; t < a.act.n_tokens; t++)

@@ -44,7 +44,7 @@ static void multiply(const struct tansy_coded *coded, const int32_t *z, uint32_t
         dot += ((uint32_t)z[(size_t)i * n_cols + j] * (uint32_t)act.q[(size_t)t * padded + j]) << act.shift[t * n_blocks + j / TANSY_ACT_BLOCK];
       expected[t * n_rows + i] = (int32_t)dot;
     }
-  void *scratch = fuzz_alloc((size_t)4 * padded);
+  void *scratch = fuzz_alloc(tansy_matmul_scratch_nbytes(padded));
   const size_t packed_nbytes = tansy_packed_nbytes(&coded->shape), int8_nbytes = tansy_int8_nbytes(&coded->shape);
   uint8_t *packed = fuzz_alloc(packed_nbytes), *int8 = fuzz_alloc(int8_nbytes), *first = fuzz_alloc(int8_nbytes);
   for (int i = 0; i < N_ISAS; i++) {

@@ -48,6 +48,32 @@ static void write_tile(const char *name, uint32_t n_rows, uint32_t n_cols, doubl
   free(z);
 }
 
+/* Two tiles of four sets, which the encoder only makes of tiles too long for a fuzzer: a head by hand, codes as they come. Frequencies below
+ * 128, and tiles of as many groups, are what the relaxed decoder takes two at a time. */
+static void write_two_tiles(const char *name, uint32_t n_groups, uint32_t n_cols, uint32_t raw_bits) {
+  struct tansy_buffer front = {0}, head = {0}, tiles = {0};
+  const uint32_t n_steps = (n_cols + 15) / 16, tile_nbytes = 128 + n_groups * (n_steps * 8 * raw_bits + 16) + 40 * n_groups;
+  tansy_put_u8(&head, 1);
+  tansy_put_varint(&head, 2 * tile_nbytes);
+  const uint8_t table[] = {3, 0x87, 9, 100, 100};
+  tansy_put_bytes(&head, table, sizeof table);
+  tansy_put_u32(&head, tile_nbytes);
+  for (uint32_t i = 0; i < 2 * tile_nbytes; i++) tansy_put_u8(&tiles, (uint8_t)(i % 32 < 16 ? i * 37 : 1));
+  tansy_put_u16(&front, (uint16_t)(8 * n_groups));
+  tansy_put_u16(&front, (uint16_t)n_cols);
+  tansy_put_u8(&front, (uint8_t)raw_bits);
+  tansy_put_u8(&front, 1);
+  tansy_put_u8(&front, (uint8_t)n_groups);
+  tansy_put_u16(&front, 0);
+  tansy_put_u16(&front, (uint16_t)head.nbytes);
+  tansy_put_u8(&front, 5);
+  tansy_put_bytes(&front, head.bytes, head.nbytes);
+  write_seed("fuzz_tile", name, front.bytes, front.nbytes, tiles.bytes, tiles.nbytes);
+  tansy_buffer_free(&front);
+  tansy_buffer_free(&head);
+  tansy_buffer_free(&tiles);
+}
+
 static void write_text(const char *target, const char *name, const char *front, size_t front_nbytes, const char *text) {
   write_seed(target, name, front, front_nbytes, text, strlen(text));
 }
@@ -70,6 +96,8 @@ int main(int argc, char **argv) {
   write_tile("raw4", 6, 18, 40, 4, 0, 0);
   write_tile("four-sets", 64, 256, 1, 0, 32, 1);
   write_tile("tables", 60, 64, 1.5, -1, 0, 1);
+  write_two_tiles("two-tiles", 1, 40, 0);
+  write_two_tiles("two-tiles-raw3", 3, 48, 3);
 
   static const char config[] =
       "{\"model_type\":\"llama\",\"vocab_size\":96,\"hidden_size\":32,\"intermediate_size\":48,\"num_hidden_layers\":2,\"num_attention_heads\":4,"
