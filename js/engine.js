@@ -127,7 +127,7 @@ function engineOptions(options) {
     nThreads: options.threads,
     kvForm: KV_FORMS[options.kv],
     residency: RESIDENCIES[options.residency],
-    maxBatch: options.batchSize,
+    maxBatch: options.batchSize ?? 0,
     ...options.costs,
     targetNsPerToken: options.targetNsPerToken,
   };

@@ -49,7 +49,7 @@ const LOAD = /** @type {const} */ ({
   threads: { type: 'integer', min: 0, max: 64, default: 0 },
   kv: { type: 'choice', choices: ['int8', 'f16', 'f32'], default: 'int8' },
   residency: { type: 'choice', choices: ['auto', 'ans', 'packed', 'int8'], default: 'auto' },
-  batchSize: { type: 'integer', min: 0, max: 256, default: 0 },
+  batchSize: { type: 'integer', min: 1, max: 256 },
   minTokensPerSecond: { type: 'number', min: 0.001, max: 1e6 },
   early: { type: 'boolean', default: false },
   variant: { type: 'any' },
@@ -180,7 +180,7 @@ function checkOne(name, rule, value) {
  * @property {number} [threads] as many as help when left out; in a page more than one needs cross-origin isolation
  * @property {'int8' | 'f16' | 'f32'} [kv] form of the KV cache: 8 bits a value, 16, or 32
  * @property {'auto' | 'ans' | 'packed' | 'int8'} [residency] form of the weights in the heap; auto: by the budget
- * @property {number} [batchSize] tokens of the prompt run together; left out or 0: 8 to 128, as suits the memory
+ * @property {number} [batchSize] tokens of the prompt run together; 8 to 128 when left out, as suits the memory
  * @property {number} [minTokensPerSecond] take the smallest memory that generates so fast on this device (and within memoryBudget)
  * @property {boolean} [early] resolve as soon as a prompt can begin: its first layers run while later ones arrive
  * @property {'simd128' | 'relaxed'} [variant] module to use; probed when left out
@@ -191,9 +191,9 @@ function checkOne(name, rule, value) {
  */
 
 /**
- * @typedef {Required<Pick<LoadOptions, 'contextSize' | 'threads' | 'kv' | 'residency' | 'batchSize' | 'early'>>
+ * @typedef {Required<Pick<LoadOptions, 'contextSize' | 'threads' | 'kv' | 'residency' | 'early'>>
  *   & {memoryBudget: number, costs?: import('./costs.js').Costs, targetNsPerToken?: number}
- *   & Pick<LoadOptions, 'minTokensPerSecond' | 'variant' | 'wasmUrl' | 'signal' | 'onProgress' | 'retry'>} CheckedLoadOptions
+ *   & Pick<LoadOptions, 'batchSize' | 'minTokensPerSecond' | 'variant' | 'wasmUrl' | 'signal' | 'onProgress' | 'retry'>} CheckedLoadOptions
  */
 
 /**

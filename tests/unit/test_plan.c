@@ -122,6 +122,17 @@ static void test_budgets(void) {
   struct planned all = plan_of(&m, &o);
   CHECK_EQ(all.plan.n_int8, all.plan.n_matrices);
 
+  /* room first for what generates faster: large batches take a 32nd of a budget, others an 8th */
+  CHECK_EQ(all.plan.max_batch, 128);
+  uint32_t last_batch = 0;
+  for (double budget = needed; budget < 1e8; budget *= 1.3) {
+    o.budget_nbytes = budget;
+    struct planned p = plan_of(&m, &o);
+    CHECK(p.plan.max_batch >= last_batch);
+    CHECK(p.plan.max_batch <= 8 || p.plan.scratch_nbytes <= budget / (p.plan.max_batch > 32 ? 32 : 8));
+    last_batch = p.plan.max_batch;
+  }
+
   /* orders that do not fit are refused, with what they take */
   o.residency = TANSY_RESIDENCY_INT8;
   o.budget_nbytes = needed;
