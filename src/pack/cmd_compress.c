@@ -1,4 +1,5 @@
 /* cmd_compress.c: tansy-pack compress: options, attachments, the recipe, the file, the report. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -188,6 +189,8 @@ static enum tansy_status read_calibration(const struct options *o, struct tansy_
 static enum tansy_status check_calibration(struct tansy_job *job, struct tansy_text_check *check, struct tansy_failure *failure) {
   tansy_progress_at(&job->progress, "text", NULL, 0);
   TANSY_TRY(tansy_text_check(job->checkpoint, job->team, &job->calibration, check, failure));
+  if (!isfinite(check->nll) || !isfinite(check->entropy))
+    return tansy_fail(failure, TANSY_ERR_NONFINITE, "the checkpoint's own predictions are not finite: some weight is far too large");
   if (check->nll - check->entropy > TANSY_TEXT_STRANGE) {
     char text[240];
     snprintf(text, sizeof text,

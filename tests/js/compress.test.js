@@ -67,13 +67,25 @@ for (const [what, make, code, words] of /** @type {[string, (path: string) => vo
     const path = join(folder, what.replaceAll(' ', '-'));
     mkdirSync(path);
     make(path);
-    for (const recipe of ['plain', 'best']) {
+    for (const recipe of ['plain', 'paper', 'best']) {
       const { status, stdout } = await native([path, '-o', join(path, 'out.tansy'), '--recipe', recipe, '--calibration', ids]);
       const { error } = JSON.parse(stdout);
       assert.deepEqual([status, error.code, words.test(error.message)], [1, code, true], `${recipe}: ${error.message}`);
       assert.deepEqual(readdirSync(path).filter((name) => name.startsWith('out.')), [], 'nothing is left behind');
     }
   });
+
+test('a checkpoint whose own predictions overflow is refused', async () => {
+  const path = join(folder, 'overflow');
+  mkdirSync(path);
+  edited(GATE, (w) => w.fill(3e38, 0, 72))(path);
+  for (const recipe of ['paper', 'best']) {
+    const { status, stdout } = await native([path, '-o', join(path, 'out.tansy'), '--recipe', recipe, '--calibration', ids]);
+    const { error } = JSON.parse(stdout);
+    assert.deepEqual([status, error.code], [1, 'NONFINITE'], `${recipe}: ${error.message}`);
+    assert.match(error.message, /own predictions are not finite/);
+  }
+});
 
 for (const [what, make] of /** @type {[string, (path: string) => void][]} */ ([
   ['rows of zeros', edited(GATE, (w) => w.fill(0, 0, 72 * 30))],
@@ -88,7 +100,7 @@ for (const [what, make] of /** @type {[string, (path: string) => void][]} */ ([
     const path = join(folder, what.replaceAll(/[ :]/g, '-'));
     mkdirSync(path);
     make(path);
-    for (const args of [['--recipe', 'plain'], ['--recipe', 'paper', '--step', '2'], ['--recipe', 'best', '--bits', '5.5']]) {
+    for (const args of [['--recipe', 'plain'], ['--recipe', 'paper', '--step', '2'], ['--recipe', 'paper', '--bits', '5.5'], ['--recipe', 'best', '--bits', '5.5']]) {
       const out = join(path, 'out.tansy');
       const { status, stdout } = await native([path, '-o', out, '--calibration', ids, ...args]);
       assert.equal(status, 0, `${args}: ${stdout}`);
