@@ -19,5 +19,9 @@ function folders() {
 
 const [file, ...args] = process.argv.slice(2);
 const wasi = new WASI({ version: 'preview1', args: ['tansy-pack', ...args], preopens: folders(), returnOnExit: true });
-const { instance } = await WebAssembly.instantiate(await readFile(file), /** @type {WebAssembly.Imports} */ (wasi.getImportObject()));
+/* Through JavaScript functions: called straight from wasm, Node 20's now and then spoil its heap, and a collection ends the process
+ * (SIGTRAP, "unreachable code"), in the middle of the work or after it */
+const calls = /** @type {Record<string, (...values: unknown[]) => unknown>} */ (/** @type {any} */ (wasi.getImportObject()).wasi_snapshot_preview1);
+const imports = Object.fromEntries(Object.entries(calls).map(([name, call]) => [name, (/** @type {unknown[]} */ ...values) => call(...values)]));
+const { instance } = await WebAssembly.instantiate(await readFile(file), /** @type {WebAssembly.Imports} */ ({ wasi_snapshot_preview1: imports }));
 process.exitCode = wasi.start(instance);
