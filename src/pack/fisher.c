@@ -9,7 +9,7 @@
 #include "pack/gradient.h"
 #include "pack/linalg.h"
 
-enum { BLOCK = 32, MAX_INPUT_NBYTES = 512 << 20, MAX_TOKENS = 32768, CHUNK_TOKENS = 4096, MAX_FACTOR_NBYTES = 192 << 20, LEAST_BLOCK = 32 };
+enum { BLOCK = 32, MAX_INPUT_NBYTES = 512 << 20, MAX_TOKENS = 32768, CHUNK_TOKENS = 4096, MAX_FELT_NBYTES = 128 << 20, MAX_FACTOR_NBYTES = 192 << 20, LEAST_BLOCK = 32 };
 #define FACTOR_DAMPING 0.2 /* of the mean diagonal of E[g g^T]: factors know less than they seem to; 0.15 to 0.5 are as good, 0.03 is worse */
 
 static const uint32_t linear_roles[TANSY_N_LAYER_LINEARS] = {TANSY_ROLE_Q,    TANSY_ROLE_K,  TANSY_ROLE_V,   TANSY_ROLE_O,
@@ -173,6 +173,15 @@ static uint32_t choose_block(const struct tansy_checkpoint *c) {
   return LEAST_BLOCK;
 }
 
+/* windows whose gradients at all linears of a layer are kept at a time */
+static uint32_t choose_chunk(const struct tansy_checkpoint *c, uint32_t window) {
+  size_t token_nbytes = 0;
+  for (uint32_t i = 0; i < c->n_sources; i++)
+    if (c->sources[i].layer == 0 && tansy_linear_number(c->sources[i].role) >= 0) token_nbytes += c->sources[i].n_rows * sizeof(float);
+  size_t n_tokens = token_nbytes && MAX_FELT_NBYTES / token_nbytes < CHUNK_TOKENS ? MAX_FELT_NBYTES / token_nbytes : CHUNK_TOKENS;
+  return n_tokens < window ? 1 : (uint32_t)(n_tokens / window);
+}
+
 static enum tansy_status allocate_factors(const struct tansy_checkpoint *c, struct work *w, uint32_t chunk, struct tansy_fisher *out,
                                           struct tansy_failure *failure) {
   out->block = choose_block(c);
@@ -302,7 +311,7 @@ enum tansy_status tansy_fisher_make(const struct tansy_checkpoint *checkpoint, s
   }
   for (uint32_t i = 0; ok && i <= c->n_layers; i++) ok = (inputs[i] = malloc(n_hidden * sizeof(float))) != NULL;
   enum tansy_status status = ok ? TANSY_OK : tansy_fail_memory(failure);
-  w.chunk = CHUNK_TOKENS / w.window ? CHUNK_TOKENS / w.window : 1;
+  w.chunk = choose_chunk(checkpoint, w.window);
   if (status == TANSY_OK) status = allocate_factors(checkpoint, &w, w.chunk, out, failure);
   if (status == TANSY_OK) {
     for (uint32_t i = 0; i < n; i++) /* evenly spread over the windows given */
