@@ -175,8 +175,8 @@ function checkOne(name, rule, value) {
 
 /**
  * @typedef {object} LoadOptions
- * @property {number | string} [memoryBudget] bytes of the whole wasm memory, or "64MB"; no limit when left out
- * @property {number} [contextSize] tokens; as much as the model and the budget allow when left out
+ * @property {number | string} [memoryBudget] bytes of the whole wasm memory, or "64MB"; left out: what the context takes, with all weights compressed
+ * @property {number} [contextSize] tokens; as much as the model and the budget allow, up to 4096, when left out
  * @property {number} [threads] as many as help when left out; in a page more than one needs cross-origin isolation
  * @property {'int8' | 'f16' | 'f32'} [kv] form of the KV cache: 8 bits a value, 16, or 32
  * @property {'auto' | 'ans' | 'packed' | 'int8'} [residency] form of the weights in the heap; auto: by the budget
