@@ -1,5 +1,6 @@
 // What JavaScript and C must agree on: statuses, struct layouts, roles, config keys.
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import * as abi from '../../js/abi.js';
@@ -82,6 +83,15 @@ test('enums and constants of src/tansy.h', () => {
   assert.equal(abi.NO_TENSOR, value('TANSY_NO_TENSOR'));
   for (const [name, n] of Object.entries(abi.KV_FORMS)) assert.equal(n, value(`TANSY_KV_${name.toUpperCase()}`));
   for (const [name, n] of Object.entries(abi.RESIDENCIES)) assert.equal(n, value(`TANSY_RESIDENCY_${name.toUpperCase()}`));
+});
+
+test('an interface that changed has another version: a page may get a module of another release from a cache', () => {
+  const declarations = [...source('tansy.h').matchAll(/^\w[^;{}#/]*\btansy_\w+\([^;]*\);/gm)].map(([text]) => text.replace(/\s+/g, ' '));
+  const exported = [...readFileSync(new URL('../../wasm/bridge.c', import.meta.url), 'utf8').matchAll(/^EXPORT [^;{]*/gm)].map(([text]) => text.trim().replace(/\s+/g, ' '));
+  assert.ok(declarations.length > 20 && exported.length > 20);
+  const structs = [abi.DETAIL, abi.OPTIONS, abi.PLAN, abi.STATS, abi.SAMPLER, abi.ATTACHMENT];
+  const digest = createHash('sha256').update(JSON.stringify([declarations, [...new Set(exported)], structs])).digest('hex').slice(0, 12);
+  assert.deepEqual([abi.ABI_VERSION, digest], [1, '94cc69d9df5d'], 'raise the version in src/tansy.h and js/abi.js, and write the new digest here');
 });
 
 test('roles and config keys are those of src/format', () => {
