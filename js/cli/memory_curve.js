@@ -63,14 +63,15 @@ export async function memoryCurve(source, options, { signal, repetitions, onPoin
   const { modelContext } = await canRun(source, { ...options, signal });
   const contextSize = options.contextSize || Math.min(modelContext, CONTEXT);
   const fixed = { ...options, contextSize, signal };
-  const nSteps = N_PASSES * FORMS.length + N_POINTS;
+  const nSteps = N_PASSES * FORMS.length + 2 * N_POINTS;
 
-  /** @param {import('../index.js').Model} model */
-  const measure = async (model) => {
+  /**
+   * @param {import('../index.js').Model} model
+   * @param {number[]} times of tokens, to add to
+   */
+  const measure = async (model, times) => {
     const ids = Array.from({ length: N_PROMPT }, (_, i) => (i * 7919 + 1) % model.config.vocab);
     const maxTokens = Math.min(N_TOKENS, contextSize - N_PROMPT);
-    /** @type {number[]} */
-    const times = [];
     const warm = performance.now() + WARM_UP_MS;
     for (let i = 0; i < repetitions || performance.now() < warm; i++) {
       model.reset();
@@ -82,9 +83,7 @@ export async function memoryCurve(source, options, { signal, repetitions, onPoin
       };
       await model.generate(ids, { temperature: 0, ignoreEos: true, speculate: false, maxTokens, signal, onToken }).text();
     }
-    /* the fastest quarter: whatever else the machine did only ever slowed down */
-    const fastest = times.sort((a, b) => a - b).slice(0, Math.ceil(times.length / 4));
-    return (1000 * fastest.length) / fastest.reduce((sum, ms) => sum + ms);
+    return speedOf(times);
   };
 
   /** @type {Whole[]} */
@@ -97,7 +96,7 @@ export async function memoryCurve(source, options, { signal, repetitions, onPoin
     const form = FORMS[step % FORMS.length];
     const model = await load(source, { ...fixed, residency: form, memoryBudget: undefined });
     try {
-      const speed = await measure(model);
+      const speed = await measure(model, []);
       layerNs = Math.min(layerNs, await model.measureLayer());
       nWeights = weightsOfToken(model);
       nLayers = model.config.layers;
@@ -124,12 +123,22 @@ export async function memoryCurve(source, options, { signal, repetitions, onPoin
     model.planWith(costs);
     /** @type {Point[]} */
     const points = [];
-    for (let i = 0; i < N_POINTS; i++) {
-      onPoint(N_PASSES * FORMS.length + i, nSteps);
+    /** times of tokens, of budgets that come to the same plan together
+     * @type {Map<string, number[]>} */
+    const timesOf = new Map();
+    /** @type {string[]} */
+    const plans = [];
+    /* up and down again: what disturbs the machine for a while disturbs no point alone */
+    for (let step = 0; step < 2 * N_POINTS; step++) {
+      onPoint(N_PASSES * FORMS.length + step, nSteps);
+      const i = step < N_POINTS ? step : 2 * N_POINTS - 1 - step;
       const budget = i === N_POINTS - 1 ? largest : Math.floor(smallest + ((largest - smallest) * i) / (N_POINTS - 1));
       const { heapLimitBytes, memory, nPacked, nInt8 } = await model.setMemoryBudget(budget, { signal });
-      const measured = await measure(model);
-      points.push({
+      plans[i] = `${heapLimitBytes} ${nPacked} ${nInt8}`;
+      const times = timesOf.get(plans[i]) ?? [];
+      timesOf.set(plans[i], times);
+      const measured = await measure(model, times);
+      points[i] = {
         budget_bytes: budget,
         heap_bytes: heapLimitBytes,
         weight_bytes: memory.ans + memory.packed + memory.int8,
@@ -137,8 +146,9 @@ export async function memoryCurve(source, options, { signal, repetitions, onPoin
         n_int8: nInt8,
         predicted_tok_s: round(model.stats().plannedTokS),
         measured_tok_s: round(measured),
-      });
+      };
     }
+    for (const [i, point] of points.entries()) point.measured_tok_s = round(speedOf(timesOf.get(plans[i]) ?? []));
     const { threads, variant, fileBytes } = model.stats();
     const worst = Math.max(...points.map((p) => Math.abs(p.predicted_tok_s / p.measured_tok_s - 1)));
     const ns = { ans: round(costAns), packed: round(costPacked), int8: round(costInt8), layer: round(layerNs) };
@@ -146,6 +156,15 @@ export async function memoryCurve(source, options, { signal, repetitions, onPoin
   } finally {
     model.dispose();
   }
+}
+
+/**
+ * @param {readonly number[]} times of tokens, in ms
+ * @returns {number} tokens a second, of the fastest quarter: whatever else the machine did only ever slowed down
+ */
+function speedOf(times) {
+  const fastest = [...times].sort((a, b) => a - b).slice(0, Math.ceil(times.length / 4));
+  return (1000 * fastest.length) / fastest.reduce((sum, ms) => sum + ms, 0);
 }
 
 /**
