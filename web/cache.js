@@ -11,19 +11,11 @@
  */
 import { TansyError } from '../js/errors.js';
 import { HttpSource } from '../js/http_source.js';
+import { Folder } from './folder.js';
 import { Ranges } from './ranges.js';
 
 /** @import { Source } from '../js/source.js' */
-
-/**
- * What TypeScript knows of workers only.
- * @typedef {object} SyncAccessHandle
- * @property {(buffer: Uint8Array, options: { at: number }) => number} read
- * @property {(buffer: Uint8Array, options: { at: number }) => number} write
- * @property {(nbytes: number) => void} truncate
- * @property {() => void} flush
- * @property {() => void} close
- */
+/** @import { SyncAccessHandle } from './folder.js' */
 
 const FOLDER = 'tansy';
 const PIECE_NBYTES = 1 << 18;
@@ -45,7 +37,7 @@ async function nameOf(url) {
   return Array.from(new Uint8Array(digest, 0, 16), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
-const openFolder = async () => (await navigator.storage.getDirectory()).getDirectoryHandle(FOLDER, { create: true });
+const openFolder = () => Folder.open(FOLDER);
 
 /** @param {any} record @returns {record is CacheRecord} */
 function isRecord(record) {
@@ -56,13 +48,13 @@ function isRecord(record) {
 }
 
 /**
- * @param {FileSystemDirectoryHandle} folder
+ * @param {Folder} folder
  * @param {string} name
  * @returns {Promise<CacheRecord | null>}
  */
 async function readRecord(folder, name) {
   try {
-    const file = await (await folder.getFileHandle(`${name}.json`)).getFile();
+    const file = await folder.read(`${name}.json`);
     const record = JSON.parse(await file.text());
     return isRecord(record) ? record : null;
   } catch {
@@ -71,19 +63,13 @@ async function readRecord(folder, name) {
 }
 
 /**
- * @param {FileSystemDirectoryHandle} folder
+ * @param {Folder} folder
  * @param {string} name
  */
 async function remove(folder, name) {
   // The record first: data without a record is nothing.
-  for (const file of [`${name}.json`, `${name}.data`]) await folder.removeEntry(file).catch(() => {});
+  for (const file of [`${name}.json`, `${name}.data`]) await folder.remove(file);
 }
-
-/**
- * @param {FileSystemFileHandle} file
- * @returns {Promise<SyncAccessHandle>}
- */
-const openSync = (file) => /** @type {any} */ (file).createSyncAccessHandle();
 
 /** The data file while this worker alone writes it. */
 class Writer {
@@ -91,7 +77,7 @@ class Writer {
   #unrecorded = 0;
 
   /**
-   * @param {FileSystemDirectoryHandle} folder
+   * @param {Folder} folder
    * @param {string} name
    * @param {SyncAccessHandle} handle
    * @param {() => void} release the lock
@@ -104,7 +90,7 @@ class Writer {
   }
 
   /**
-   * @param {FileSystemDirectoryHandle} folder
+   * @param {Folder} folder
    * @param {string} name
    * @returns {Promise<Writer | null>} null: another tab is writing
    */
@@ -112,8 +98,7 @@ class Writer {
     const release = await lockIfFree(`tansy-cache-${name}`);
     if (release === null) return null;
     try {
-      const file = await folder.getFileHandle(`${name}.data`, { create: true });
-      return new Writer(folder, name, await openSync(file), release);
+      return new Writer(folder, name, await folder.openSync(`${name}.data`), release);
     } catch (error) {
       release();
       throw error;
@@ -145,7 +130,7 @@ class Writer {
   async record(record) {
     this.#unrecorded = 0;
     this.handle.flush();
-    const file = await openSync(await this.folder.getFileHandle(`${this.name}.json`, { create: true }));
+    const file = await this.folder.openSync(`${this.name}.json`);
     try {
       file.truncate(0);
       file.write(new TextEncoder().encode(JSON.stringify(record)), { at: 0 });
@@ -253,7 +238,7 @@ export class CachedSource {
     let record = await readRecord(folder, name);
     if (record && !(await this.#isCurrent(record))) record = null;
     if (record?.complete) {
-      this.#file = await (await folder.getFileHandle(`${name}.data`)).getFile();
+      this.#file = await folder.read(`${name}.data`);
       if (this.#file.size === record.size) {
         this.#record = record;
         this.#have.add(0, record.size);
@@ -271,7 +256,7 @@ export class CachedSource {
       this.#record = record;
       this.#have = new Ranges(record.ranges);
     } else {
-      await folder.removeEntry(`${name}.json`).catch(() => {});
+      await folder.remove(`${name}.json`);
       this.#writer.handle.truncate(0);
     }
   }
@@ -450,7 +435,7 @@ export class CachedSource {
 export async function cachedModels() {
   const folder = await openFolder();
   const models = [];
-  for await (const file of folder.keys()) {
+  for (const file of await folder.names()) {
     if (!file.endsWith('.json')) continue;
     const record = await readRecord(folder, file.slice(0, -'.json'.length));
     if (record) models.push({ url: record.url, size: record.size, complete: record.complete });

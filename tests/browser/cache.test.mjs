@@ -202,4 +202,18 @@ describe('the cache in Chromium', { skip, timeout }, () => {
       assert.deepEqual(await Promise.all([tell(page), tell(other)]), [expected, expected]);
       assert.equal(server.sent.nbytes - before, 2);
     }));
+
+  it('no operation is lost when the collector runs meanwhile', () =>
+    inPage(async (page) => {
+      const got = await page.evaluate(
+        () =>
+          new Promise((resolve, reject) => {
+            const worker = new Worker('/tests/browser/pages/folder_worker.js', { type: 'module' });
+            worker.onmessage = ({ data }) => resolve(data);
+            worker.onerror = ({ message }) => reject(new Error(message));
+            worker.postMessage({ times: 1500, patienceMs: 5000 });
+          }),
+      );
+      assert.deepEqual(got, { lost: 0, names: [] });
+    }));
 });
