@@ -369,8 +369,9 @@ static enum tansy_status read_rope(struct reader *r) {
   }
   TANSY_TRY(read_number(r, 0, "partial_rotary_factor", 1, &partial));
   if (partial == 1 && scaling >= 0) TANSY_TRY(read_number(r, scaling, "partial_rotary_factor", 1, &partial));
-  uint32_t head_dim = value_of(r, TANSY_KEY_HEAD_DIM), rope_dim = (uint32_t)(head_dim * partial);
-  if (!(partial > 0 && partial <= 1) || rope_dim == 0 || rope_dim % 2 != 0)
+  bool is_part = partial > 0 && partial <= 1;
+  uint32_t rope_dim = is_part ? (uint32_t)(value_of(r, TANSY_KEY_HEAD_DIM) * partial) : 0;
+  if (rope_dim == 0 || rope_dim % 2 != 0)
     return tansy_fail(r->failure, TANSY_ERR_UNSUPPORTED, "config.json: partial_rotary_factor %g is not supported", partial);
   set_u32(r, TANSY_KEY_ROPE_DIM, rope_dim);
   TANSY_TRY(make_frequencies(r, scaling, theta, rope_dim, &r->checkpoint->inv_freq[0]));
