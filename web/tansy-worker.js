@@ -81,18 +81,16 @@ const methods = {
   async load([message, { cache, ...options }], { send, id }) {
     tellProgress = (progress) => send('progress', progress);
     const onProgress = (/** @type {import('../js/index.js').Progress} */ progress) => tellProgress(progress);
-    const open = () => openSource(message, { cache, options, send, id, write: true });
-    let source = await open();
-    try {
-      model = await load(source, { ...options, onProgress });
-    } catch (error) {
-      if (!(source instanceof CachedSource) || !(await source.abandon(error))) throw error;
-      source = await open();
+    /** @type {Awaited<ReturnType<typeof openSource>>} */
+    let source;
+    for (let isSecond = false; ; isSecond = true) {
+      source = await openSource(message, { cache, options, send, id, write: true });
       try {
         model = await load(source, { ...options, onProgress });
-      } catch (again) {
-        if (source instanceof CachedSource) await source.abandon(again);
-        throw again;
+        break;
+      } catch (error) {
+        const isWorthAnother = source instanceof CachedSource && (await source.abandon(error));
+        if (isSecond || !isWorthAnother) throw error;
       }
     }
     if (source instanceof CachedSource) {

@@ -219,7 +219,7 @@ function readText(path) {
 export function vocabOf(input) {
   const path = join(input, 'config.json');
   const config = parseJson(path, readFileSync(path, 'utf8'));
-  const vocab = config?.vocab_size ?? config?.text_config?.vocab_size;
+  const vocab = config.vocab_size ?? config.text_config?.vocab_size;
   if (!Number.isInteger(vocab)) throw new TansyError('TANSY_NOT_CHECKPOINT', `${path} has no vocab_size.`);
   return vocab;
 }

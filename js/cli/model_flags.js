@@ -8,7 +8,7 @@ export const MODEL_FLAGS = Object.freeze({
   memory: { names: ['--memory', '--memory-budget'], type: 'bytes', value: 'BYTES', help: 'most bytes of the whole heap, such as 64MB; no limit' },
   context: { names: ['-c', '--ctx-size'], type: 'integer', min: 0, value: 'N', help: "tokens of context; 0: the model's, as far as memory allows" },
   threads: { names: ['-t', '--threads'], type: 'integer', min: 0, max: 64, value: 'N', help: 'threads' },
-  batch: { names: ['-b', '--batch-size'], type: 'integer', min: 1, max: 256, value: 'N', help: 'tokens of the prompt run together; 32' },
+  batch: { names: ['-b', '--batch-size'], type: 'integer', min: 1, max: 256, value: 'N', help: 'tokens of the prompt run together; 8 to 128, as suits the memory' },
   kv: { names: ['--kv'], type: 'choice', choices: ['int8', 'f16', 'f32'], help: 'form of the KV cache; int8' },
   residency: { names: ['--residency'], type: 'choice', choices: ['auto', 'ans', 'packed', 'int8'], help: 'form of the weights in the heap; auto: by --memory' },
   variant: { names: ['--variant'], type: 'choice', choices: ['simd128', 'relaxed'], help: 'WebAssembly module; the fastest this engine runs' },
