@@ -73,6 +73,7 @@ async function run({ positionals, values }, signal) {
  */
 async function compressFolder(input, out, values, signal) {
   const line = new StatusLine(!values.json);
+  warnOfOtherTokenizers(input);
   const report = await withTemporaryFiles(async (write) => {
     const args = ['compress', input];
     if (out !== undefined) args.push('-o', resolve(out));
@@ -171,6 +172,16 @@ function calibrationIds(input, values) {
   return idsToBytes(tokenizer.encode(readText(path), true), vocabOf(input));
 }
 
+/**
+ * Without its tokenizer a model is of little use, and nobody may notice before the file is elsewhere.
+ * @param {string} input
+ */
+function warnOfOtherTokenizers(input) {
+  const other = ['tokenizer.model', 'vocab.json'].find((name) => existsSync(join(input, name)));
+  if (other === undefined || existsSync(join(input, 'tokenizer.json'))) return;
+  process.stderr.write(`warning: ${other} cannot be read, and there is no tokenizer.json: the model will take and give token ids, not text (AutoTokenizer.from_pretrained(…).save_pretrained(…) in Python writes a tokenizer.json).\n`);
+}
+
 /** @param {string} input */
 function readTokenizer(input) {
   const path = join(input, 'tokenizer.json');
@@ -219,7 +230,8 @@ function readText(path) {
 export function vocabOf(input) {
   const path = join(input, 'config.json');
   const config = parseJson(path, readFileSync(path, 'utf8'));
-  const vocab = config.vocab_size ?? config.text_config?.vocab_size;
+  /* the Gemma 3 that see leave out what is usual */
+  const vocab = config.vocab_size ?? config.text_config?.vocab_size ?? (config.model_type === 'gemma3' ? 262208 : undefined);
   if (!Number.isInteger(vocab)) throw new TansyError('TANSY_NOT_CHECKPOINT', `${path} has no vocab_size.`);
   return vocab;
 }

@@ -53,6 +53,8 @@ struct tansy_checkpoint {
   uint64_t n_params;  /* values of all sources that are in the files */
   uint64_t n_matrix_params;
   bool gguf; /* tensors as GGUF files arrange them (pack/gguf.h) */
+  bool head_may_lack;    /* config.json does not say whether the head is tied: it is where there is none */
+  bool biased_attention; /* q, k, v have biases, which must be there */
   uint32_t n_files;
   struct tansy_safetensors *files;
   float *inv_freq[2]; /* rotary frequencies: all layers, local layers */

@@ -14,6 +14,7 @@
 
 struct reader {
   const struct tansy_json *json;
+  tansy_json_ref root; /* the language model's object: the whole file, or text_config of a model that sees too */
   struct tansy_checkpoint *checkpoint;
   struct tansy_failure *failure;
   enum tansy_hf_family family;
@@ -31,10 +32,13 @@ static uint32_t value_of(const struct reader *r, enum tansy_config_key key) {
   return value;
 }
 
+/* the value of a key; NONE where it is absent or null */
 static tansy_json_ref get(const struct reader *r, const char *key) {
-  tansy_json_ref at = tansy_json_get(r->json, 0, key);
+  tansy_json_ref at = tansy_json_get(r->json, r->root, key);
   return tansy_json_kind_of(r->json, at) == TANSY_JSON_NULL ? TANSY_JSON_NONE : at;
 }
+/* null, where that means something else than a missing key */
+static bool is_null(const struct reader *r, const char *key) { return tansy_json_get(r->json, r->root, key) >= 0 && get(r, key) < 0; }
 
 /* an integer in [low, high]; `fallback` when absent, or an error when fallback is negative */
 static enum tansy_status read_int(const struct reader *r, const char *key, int64_t fallback, uint32_t low, uint32_t high, uint32_t *out) {
@@ -69,26 +73,28 @@ static bool flag(const struct reader *r, const char *key, bool fallback) {
 }
 
 static enum tansy_status require_flag(const struct reader *r, const char *key, bool expected) {
-  if (flag(r, key, expected) == expected) return TANSY_OK;
-  return tansy_fail(r->failure, TANSY_ERR_UNSUPPORTED, "config.json: %s = %s is not supported", key, expected ? "false" : "true");
+  enum tansy_json_kind kind = tansy_json_kind_of(r->json, get(r, key));
+  if (kind == TANSY_JSON_NULL || kind == (expected ? TANSY_JSON_TRUE : TANSY_JSON_FALSE)) return TANSY_OK;
+  return tansy_fail(r->failure, TANSY_ERR_UNSUPPORTED, "config.json: %s must be %s", key, expected ? "true" : "false");
 }
 
 static enum tansy_status read_sizes(struct reader *r) {
   bool gpt2 = r->family == TANSY_HF_GPT2;
+  bool part = r->root != 0; /* Gemma 3's text_config names only what differs from its defaults */
   uint32_t vocab, hidden, intermediate, layers, heads, kv_heads, head_dim, context;
-  TANSY_TRY(read_int(r, "vocab_size", -1, 1, 1 << 20, &vocab));
+  TANSY_TRY(read_int(r, "vocab_size", part ? 262208 : -1, 1, 1 << 20, &vocab));
   TANSY_TRY(read_int(r, gpt2 ? "n_embd" : "hidden_size", -1, 1, 1 << 16, &hidden));
   TANSY_TRY(read_int(r, gpt2 ? "n_layer" : "num_hidden_layers", -1, 1, 1024, &layers));
-  TANSY_TRY(read_int(r, gpt2 ? "n_head" : "num_attention_heads", -1, 1, 1024, &heads));
+  TANSY_TRY(read_int(r, gpt2 ? "n_head" : "num_attention_heads", part ? 8 : -1, 1, 1024, &heads));
   const char *ffn = gpt2 ? "n_inner" : r->family == TANSY_HF_OPT ? "ffn_dim" : "intermediate_size";
   TANSY_TRY(read_int(r, ffn, gpt2 ? (int64_t)hidden * 4 : -1, 1, 1 << 16, &intermediate));
-  TANSY_TRY(read_int(r, "num_key_value_heads", heads, 1, 1024, &kv_heads));
+  TANSY_TRY(read_int(r, "num_key_value_heads", part ? 4 : heads, 1, 1024, &kv_heads));
   if (gpt2 || r->family == TANSY_HF_OPT) kv_heads = heads;
   int64_t default_head_dim = r->family == TANSY_HF_GEMMA || r->family == TANSY_HF_GEMMA2 || r->family == TANSY_HF_GEMMA3 ? 256
                              : r->family == TANSY_HF_QWEN3                                                               ? 128
                                                                                            : hidden / heads;
   TANSY_TRY(read_int(r, "head_dim", default_head_dim, 1, 1024, &head_dim));
-  TANSY_TRY(read_int(r, gpt2 ? "n_positions" : "max_position_embeddings", 2048, 1, 1u << 30, &context));
+  TANSY_TRY(read_int(r, gpt2 ? "n_positions" : "max_position_embeddings", part ? 131072 : gpt2 ? 1024 : 2048, 1, 1u << 30, &context));
   if (heads % kv_heads != 0)
     return tansy_fail(r->failure, TANSY_ERR_SHAPE, "config.json: %u attention heads cannot share %u key-value heads", heads, kv_heads);
   if (head_dim % 2 != 0) return tansy_fail(r->failure, TANSY_ERR_UNSUPPORTED, "config.json: head_dim %u is odd", head_dim);
@@ -110,9 +116,9 @@ static enum tansy_status read_norm_and_mlp(struct reader *r) {
   bool gemma = r->family == TANSY_HF_GEMMA || r->family == TANSY_HF_GEMMA2 || r->family == TANSY_HF_GEMMA3;
   double eps;
   if (plain)
-    TANSY_TRY(read_number(r, 0, "layer_norm_epsilon", 1e-5, &eps));
+    TANSY_TRY(read_number(r, r->root, "layer_norm_epsilon", 1e-5, &eps));
   else
-    TANSY_TRY(read_number(r, 0, "rms_norm_eps", 1e-6, &eps));
+    TANSY_TRY(read_number(r, r->root, "rms_norm_eps", r->family == TANSY_HF_PHI3 ? 1e-5 : 1e-6, &eps));
   set_f32(r, TANSY_KEY_NORM_EPS, eps);
   set_u32(r, TANSY_KEY_NORM_KIND, plain);
   set_u32(r, TANSY_KEY_MLP_KIND, plain);
@@ -142,12 +148,11 @@ static enum tansy_status read_norm_and_mlp(struct reader *r) {
 static enum tansy_status read_attention(struct reader *r) {
   double base = value_of(r, TANSY_KEY_HEAD_DIM), softcap = 0, logit_softcap = 0;
   if (r->family == TANSY_HF_GEMMA2 || r->family == TANSY_HF_GEMMA3) {
-    TANSY_TRY(read_number(r, 0, "query_pre_attn_scalar", 256, &base));
-    TANSY_TRY(read_number(r, 0, "attn_logit_softcapping", r->family == TANSY_HF_GEMMA2 ? 50 : 0, &softcap));
-    TANSY_TRY(read_number(r, 0, "final_logit_softcapping", r->family == TANSY_HF_GEMMA2 ? 30 : 0, &logit_softcap));
-    /* an explicit null switches the cap off */
-    if (tansy_json_get(r->json, 0, "attn_logit_softcapping") >= 0 && get(r, "attn_logit_softcapping") < 0) softcap = 0;
-    if (tansy_json_get(r->json, 0, "final_logit_softcapping") >= 0 && get(r, "final_logit_softcapping") < 0) logit_softcap = 0;
+    TANSY_TRY(read_number(r, r->root, "query_pre_attn_scalar", 256, &base));
+    TANSY_TRY(read_number(r, r->root, "attn_logit_softcapping", r->family == TANSY_HF_GEMMA2 ? 50 : 0, &softcap));
+    TANSY_TRY(read_number(r, r->root, "final_logit_softcapping", r->family == TANSY_HF_GEMMA2 ? 30 : 0, &logit_softcap));
+    if (is_null(r, "attn_logit_softcapping")) softcap = 0;
+    if (is_null(r, "final_logit_softcapping")) logit_softcap = 0;
   }
   if (r->family == TANSY_HF_GPT2) {
     TANSY_TRY(require_flag(r, "scale_attn_weights", true));
@@ -160,10 +165,19 @@ static enum tansy_status read_attention(struct reader *r) {
   return TANSY_OK;
 }
 
+/* a list, where present, that has a value for each layer */
+static enum tansy_status check_one_a_layer(struct reader *r, const char *key) {
+  tansy_json_ref list = get(r, key);
+  uint32_t n = tansy_json_n_children(r->json, list), n_layers = value_of(r, TANSY_KEY_LAYERS);
+  if (list < 0 || (tansy_json_kind_of(r->json, list) == TANSY_JSON_ARRAY && n == n_layers)) return TANSY_OK;
+  return tansy_fail(r->failure, TANSY_ERR_SHAPE, "config.json: %s should have a value for each of %u layers", key, n_layers);
+}
+
 /* `layer_types`, where present, must say what window and period say */
 static enum tansy_status check_layer_types(struct reader *r, uint32_t window, uint32_t period) {
   tansy_json_ref types = get(r, "layer_types");
   uint32_t i = 0;
+  TANSY_TRY(check_one_a_layer(r, "layer_types"));
   for (tansy_json_ref t = tansy_json_first(r->json, types); t >= 0; t = tansy_json_next(r->json, types, t), i++) {
     bool global = !window || (period && (i + 1) % period == 0);
     if (!tansy_json_string_is(r->json, t, global ? "full_attention" : "sliding_attention"))
@@ -182,30 +196,39 @@ static uint32_t layer_types_period(const struct reader *r) {
   return 0;
 }
 
+/* null: none */
+static enum tansy_status read_sliding_window(struct reader *r, uint32_t fallback, uint32_t *window) {
+  return read_int(r, "sliding_window", is_null(r, "sliding_window") ? 0 : fallback, 0, 1u << 30, window);
+}
+
 static enum tansy_status read_window(struct reader *r) {
   uint32_t window = 0, period = 0, first_windowed = 0;
   switch (r->family) {
+    case TANSY_HF_SMOLLM3:
+      TANSY_TRY(require_flag(r, "use_sliding_window", false)); /* which layers would have one depends on the version */
+      break;
     case TANSY_HF_QWEN2:
     case TANSY_HF_QWEN3:
-    case TANSY_HF_SMOLLM3:
       if (!flag(r, "use_sliding_window", false)) break;
-      TANSY_TRY(read_int(r, "sliding_window", 0, 0, 1u << 30, &window));
+      TANSY_TRY(read_sliding_window(r, 4096, &window));
       TANSY_TRY(read_int(r, "max_window_layers", 28, 0, 1024, &first_windowed));
-      if (first_windowed >= r->checkpoint->config.n_layers)
+      if (first_windowed >= value_of(r, TANSY_KEY_LAYERS))
         window = 0;
       else if (window && first_windowed > 0)
         return tansy_fail(r->failure, TANSY_ERR_UNSUPPORTED, "config.json: sliding windows from layer max_window_layers on are not supported");
       break;
     case TANSY_HF_MISTRAL:
+      TANSY_TRY(read_sliding_window(r, 4096, &window));
+      break;
     case TANSY_HF_PHI3:
-      TANSY_TRY(read_int(r, "sliding_window", 0, 0, 1u << 30, &window));
+      TANSY_TRY(read_sliding_window(r, 0, &window));
       break;
     case TANSY_HF_GEMMA2:
-      TANSY_TRY(read_int(r, "sliding_window", 4096, 0, 1u << 30, &window));
+      TANSY_TRY(read_sliding_window(r, 4096, &window));
       period = 2;
       break;
     case TANSY_HF_GEMMA3:
-      TANSY_TRY(read_int(r, "sliding_window", 4096, 0, 1u << 30, &window));
+      TANSY_TRY(read_sliding_window(r, 4096, &window));
       if (get(r, "layer_types") >= 0)
         period = layer_types_period(r);
       else
@@ -224,6 +247,7 @@ static enum tansy_status read_window(struct reader *r) {
     TANSY_TRY(read_int(r, "no_rope_layer_interval", 4, 1, 1024, &nope_period));
     tansy_json_ref list = get(r, "no_rope_layers");
     uint32_t i = 0;
+    TANSY_TRY(check_one_a_layer(r, "no_rope_layers"));
     for (tansy_json_ref t = tansy_json_first(r->json, list); t >= 0; t = tansy_json_next(r->json, list, t), i++) {
       uint64_t has_rope;
       if (!tansy_json_uint(r->json, t, &has_rope) || (has_rope == 0) != ((i + 1) % nope_period == 0))
@@ -268,8 +292,12 @@ static enum tansy_status scale_yarn(struct reader *r, tansy_json_ref scaling, do
   if (!(factor > 0 && fast > 0 && slow > 0 && original > 0 && theta > 1) || mscale != 0 || mscale_all != 0)
     return tansy_fail(r->failure, TANSY_ERR_UNSUPPORTED, "config.json: rope scaling \"yarn\" with these factors is not supported");
   double per_turn = 2 * tansy_log_f64(theta);
-  double low = floor(rope_dim * tansy_log_f64(original / (fast * 6.283185307179586)) / per_turn);
-  double high = ceil(rope_dim * tansy_log_f64(original / (slow * 6.283185307179586)) / per_turn);
+  double low = rope_dim * tansy_log_f64(original / (fast * 6.283185307179586)) / per_turn;
+  double high = rope_dim * tansy_log_f64(original / (slow * 6.283185307179586)) / per_turn;
+  if (tansy_json_kind_of(r->json, tansy_json_get(r->json, scaling, "truncate")) != TANSY_JSON_FALSE) {
+    low = floor(low);
+    high = ceil(high);
+  }
   if (low < 0) low = 0;
   if (high > rope_dim - 1) high = rope_dim - 1;
   if (high <= low) high = low + 0.001;
@@ -286,7 +314,7 @@ static enum tansy_status scale_yarn(struct reader *r, tansy_json_ref scaling, do
  * original context; the context is limited to it. */
 static enum tansy_status scale_longrope(struct reader *r, tansy_json_ref scaling, double *freq, uint32_t n, double *attn_factor) {
   double context = value_of(r, TANSY_KEY_CONTEXT), original, given, factor;
-  TANSY_TRY(read_number(r, 0, "original_max_position_embeddings", 0, &original));
+  TANSY_TRY(read_number(r, r->root, "original_max_position_embeddings", 0, &original));
   if (original == 0) TANSY_TRY(read_number(r, scaling, "original_max_position_embeddings", context, &original));
   TANSY_TRY(read_number(r, scaling, "attention_factor", 0, &given));
   TANSY_TRY(read_number(r, scaling, "factor", 0, &factor));
@@ -334,17 +362,22 @@ static enum tansy_status make_frequencies(struct reader *r, tansy_json_ref param
     for (uint32_t i = 0; i < n && status == TANSY_OK; i++) freq[i] /= factor;
   } else if (strcmp(type, "llama3") == 0) {
     status = scale_llama3(r, parameters, freq, n);
+  } else if (strcmp(type, "longrope") == 0 || strcmp(type, "su") == 0 || (strcmp(type, "yarn") == 0 && r->family == TANSY_HF_PHI3)) {
+    status = scale_longrope(r, parameters, freq, n, &attn_factor); /* the two others are Phi-3's early names */
   } else if (strcmp(type, "yarn") == 0) {
     status = scale_yarn(r, parameters, theta, rope_dim, freq, &attn_factor);
-  } else if (strcmp(type, "longrope") == 0 || strcmp(type, "su") == 0) {
-    status = scale_longrope(r, parameters, freq, n, &attn_factor);
-  } else if (strcmp(type, "default") != 0) {
+  } else if (strcmp(type, "default") != 0 && strcmp(type, "dynamic") != 0) { /* "dynamic" changes nothing within the context */
     status = tansy_fail(r->failure, TANSY_ERR_UNSUPPORTED, "config.json: rope scaling \"%s\" is not supported", type);
   }
   for (uint32_t i = 0; i < n; i++) (*out)[i] = (float)freq[i];
   free(freq);
-  if (status == TANSY_OK && attn_factor != 1) set_f32(r, TANSY_KEY_ROPE_ATTN_FACTOR, attn_factor);
-  return status;
+  TANSY_TRY(status);
+  if (out == &r->checkpoint->inv_freq[0]) {
+    set_f32(r, TANSY_KEY_ROPE_ATTN_FACTOR, attn_factor);
+    return TANSY_OK;
+  }
+  if (value_of(r, TANSY_KEY_ROPE_ATTN_FACTOR) == tansy_float_bits((float)attn_factor)) return TANSY_OK;
+  return tansy_fail(r->failure, TANSY_ERR_UNSUPPORTED, "config.json: rope scaling with another attention factor in sliding layers is not supported");
 }
 
 static enum tansy_status read_rope(struct reader *r) {
@@ -354,9 +387,9 @@ static enum tansy_status read_rope(struct reader *r) {
   }
   double theta, local_theta = 0, partial;
   double default_theta = r->family == TANSY_HF_GEMMA3 ? 1e6 : r->family == TANSY_HF_SMOLLM3 ? 2e6 : 1e4;
-  TANSY_TRY(read_number(r, 0, "rope_theta", default_theta, &theta));
+  TANSY_TRY(read_number(r, r->root, "rope_theta", default_theta, &theta));
   tansy_json_ref scaling = get(r, "rope_scaling"), local_scaling = TANSY_JSON_NONE, parameters = get(r, "rope_parameters");
-  if (r->family == TANSY_HF_GEMMA3) TANSY_TRY(read_number(r, 0, "rope_local_base_freq", 1e4, &local_theta));
+  if (r->family == TANSY_HF_GEMMA3) TANSY_TRY(read_number(r, r->root, "rope_local_base_freq", 1e4, &local_theta));
   if (parameters >= 0) {
     scaling = parameters;
     tansy_json_ref full = tansy_json_get(r->json, parameters, "full_attention");
@@ -367,7 +400,7 @@ static enum tansy_status read_rope(struct reader *r) {
     }
     TANSY_TRY(read_number(r, scaling, "rope_theta", theta, &theta));
   }
-  TANSY_TRY(read_number(r, 0, "partial_rotary_factor", 1, &partial));
+  TANSY_TRY(read_number(r, r->root, "partial_rotary_factor", 1, &partial));
   if (partial == 1 && scaling >= 0) TANSY_TRY(read_number(r, scaling, "partial_rotary_factor", 1, &partial));
   bool is_part = partial > 0 && partial <= 1;
   uint32_t rope_dim = is_part ? (uint32_t)(value_of(r, TANSY_KEY_HEAD_DIM) * partial) : 0;
@@ -380,17 +413,25 @@ static enum tansy_status read_rope(struct reader *r) {
   return TANSY_OK;
 }
 
+/* tokens of a model that sees may stand beside text_config */
+static tansy_json_ref get_token(const struct reader *r, const char *key) {
+  tansy_json_ref at = get(r, key);
+  return at >= 0 ? at : tansy_json_get(r->json, 0, key);
+}
+
 static enum tansy_status read_tokens(struct reader *r) {
   bool gemma = r->family == TANSY_HF_GEMMA || r->family == TANSY_HF_GEMMA2 || r->family == TANSY_HF_GEMMA3;
   set_f32(r, TANSY_KEY_EMBED_SCALE, gemma ? sqrt(value_of(r, TANSY_KEY_HIDDEN)) : 1);
   set_u32(r, TANSY_KEY_POSITION_OFFSET, r->family == TANSY_HF_OPT ? 2 : 0);
   bool tied_by_default = gemma || r->family == TANSY_HF_SMOLLM3 || r->family == TANSY_HF_GPT2 || r->family == TANSY_HF_OPT;
   set_u32(r, TANSY_KEY_TIED, flag(r, "tie_word_embeddings", tied_by_default));
+  r->checkpoint->head_may_lack = get(r, "tie_word_embeddings") < 0;
+  r->checkpoint->biased_attention = r->family == TANSY_HF_QWEN2 || flag(r, "attention_bias", false);
 
   uint64_t id;
   uint32_t vocab = value_of(r, TANSY_KEY_VOCAB), n_eos = 0;
-  set_u32(r, TANSY_KEY_BOS, tansy_json_uint(r->json, get(r, "bos_token_id"), &id) && id < vocab ? (uint32_t)id + 1 : 0);
-  tansy_json_ref eos = get(r, "eos_token_id");
+  set_u32(r, TANSY_KEY_BOS, tansy_json_uint(r->json, get_token(r, "bos_token_id"), &id) && id < vocab ? (uint32_t)id + 1 : 0);
+  tansy_json_ref eos = get_token(r, "eos_token_id");
   bool list = tansy_json_kind_of(r->json, eos) == TANSY_JSON_ARRAY;
   for (tansy_json_ref e = list ? tansy_json_first(r->json, eos) : eos; e >= 0 && n_eos < 5;
        e = list ? tansy_json_next(r->json, eos, e) : TANSY_JSON_NONE)
@@ -412,6 +453,11 @@ static enum tansy_status read_family(struct reader *r) {
   if (at < 0)
     return tansy_fail(r->failure, TANSY_ERR_NOT_CHECKPOINT, "config.json has no model_type: not a Hugging Face model configuration");
   if (!tansy_json_string(r->json, at, name, sizeof name)) return tansy_fail(r->failure, TANSY_ERR_NOT_CHECKPOINT, "config.json: model_type is not a string");
+  if (strcmp(name, "gemma3") == 0) { /* it sees: the language model is a part */
+    if (get(r, "text_config") < 0) return tansy_fail(r->failure, TANSY_ERR_NOT_CHECKPOINT, "config.json has no text_config");
+    r->root = get(r, "text_config");
+    strcpy(name, "gemma3_text");
+  }
   for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
     if (strcmp(families[i].name, name) != 0) continue;
     r->family = families[i].family;
@@ -420,22 +466,39 @@ static enum tansy_status read_family(struct reader *r) {
     return TANSY_OK;
   }
   return tansy_fail(r->failure, TANSY_ERR_UNSUPPORTED,
-                    "architecture \"%s\" is not supported (supported: llama, mistral, qwen2, qwen3, gemma, gemma2, gemma3_text, phi3, "
+                    "architecture \"%s\" is not supported (supported: llama, mistral, qwen2, qwen3, gemma, gemma2, gemma3, gemma3_text, phi3, "
                     "smollm3, gpt2, opt)",
                     name);
 }
 
+/* what changes the arithmetic of some models of a family, and what is no plain checkpoint at all */
+static enum tansy_status refuse_variants(struct reader *r) {
+  tansy_json_ref quantized = tansy_json_get(r->json, 0, "quantization_config");
+  if (tansy_json_kind_of(r->json, quantized) == TANSY_JSON_OBJECT) {
+    char method[64] = "unnamed";
+    tansy_json_string(r->json, tansy_json_get(r->json, quantized, "quant_method"), method, sizeof method);
+    return tansy_fail(r->failure, TANSY_ERR_UNSUPPORTED,
+                      "config.json: quantization_config \"%s\" is not supported: compress the checkpoint that was quantized", method);
+  }
+  TANSY_TRY(require_flag(r, "use_bidirectional_attention", false)); /* embedding models see what comes after a token too */
+  TANSY_TRY(require_flag(r, "is_causal", true));
+  if (r->family != TANSY_HF_OPT) return TANSY_OK;
+  TANSY_TRY(require_flag(r, "do_layer_norm_before", true));
+  TANSY_TRY(require_flag(r, "_remove_final_layer_norm", false));
+  TANSY_TRY(require_flag(r, "enable_bias", true));
+  TANSY_TRY(require_flag(r, "layer_norm_elementwise_affine", true));
+  uint32_t hidden, embedded;
+  TANSY_TRY(read_int(r, "hidden_size", -1, 1, 1 << 16, &hidden));
+  return read_int(r, "word_embed_proj_dim", hidden, hidden, hidden, &embedded);
+}
+
 enum tansy_status tansy_hf_read_config(const struct tansy_json *json, struct tansy_checkpoint *checkpoint,
                                        struct tansy_failure *failure) {
-  struct reader r = {json, checkpoint, failure, TANSY_HF_LLAMA};
+  struct reader r = {json, 0, checkpoint, failure, TANSY_HF_LLAMA};
   checkpoint->config = tansy_config_default();
   if (tansy_json_kind_of(json, 0) != TANSY_JSON_OBJECT) return tansy_fail(failure, TANSY_ERR_NOT_CHECKPOINT, "config.json is not an object");
   TANSY_TRY(read_family(&r));
-  if (r.family == TANSY_HF_OPT) {
-    TANSY_TRY(require_flag(&r, "do_layer_norm_before", true));
-    TANSY_TRY(require_flag(&r, "_remove_final_layer_norm", false));
-    TANSY_TRY(require_flag(&r, "enable_bias", true));
-  }
+  TANSY_TRY(refuse_variants(&r));
   TANSY_TRY(read_sizes(&r));
   TANSY_TRY(read_norm_and_mlp(&r));
   TANSY_TRY(read_attention(&r));

@@ -105,7 +105,7 @@ static const struct family_rules {
     [TANSY_HF_QWEN3] = {llama_rules, NULL, {"model.", ""}, "embed_tokens.weight"},
     [TANSY_HF_GEMMA] = {llama_rules, NULL, {"model.", ""}, "embed_tokens.weight"},
     [TANSY_HF_GEMMA2] = {gemma_rules, llama_rules, {"model.", ""}, "embed_tokens.weight"},
-    [TANSY_HF_GEMMA3] = {gemma_rules, llama_rules, {"model.", "language_model.model."}, "embed_tokens.weight"},
+    [TANSY_HF_GEMMA3] = {gemma_rules, llama_rules, {"model.", "language_model.model.", "model.language_model."}, "embed_tokens.weight"},
     [TANSY_HF_PHI3] = {phi3_rules, llama_rules, {"model.", ""}, "embed_tokens.weight"},
     [TANSY_HF_SMOLLM3] = {llama_rules, NULL, {"model.", ""}, "embed_tokens.weight"},
     [TANSY_HF_GPT2] = {gpt2_rules, NULL, {"transformer.", ""}, "wte.weight"},
@@ -233,6 +233,13 @@ static enum tansy_status map_frequencies(struct mapper *m, uint32_t role) {
   return TANSY_OK;
 }
 
+/* biases that the family has, or that config.json says there are: without one the model would be another */
+static bool needs_bias(const struct tansy_checkpoint *c, uint32_t role) {
+  bool all = c->family_number == TANSY_HF_GPT2 || c->family_number == TANSY_HF_OPT;
+  if (role == TANSY_ROLE_Q_BIAS || role == TANSY_ROLE_K_BIAS || role == TANSY_ROLE_V_BIAS) return all || c->biased_attention;
+  return all && (role == TANSY_ROLE_O_BIAS || role == TANSY_ROLE_UP_BIAS || role == TANSY_ROLE_DOWN_BIAS);
+}
+
 static enum tansy_status map_role(struct mapper *m, uint32_t role, uint32_t layer) {
   struct tansy_checkpoint *c = m->checkpoint;
   if (role == TANSY_ROLE_ROPE_INV_FREQ || role == TANSY_ROLE_ROPE_INV_FREQ_LOCAL) return map_frequencies(m, role);
@@ -252,7 +259,7 @@ static enum tansy_status map_role(struct mapper *m, uint32_t role, uint32_t laye
   }
   struct index *found = find(m, name);
   if (!found) {
-    if (spec.need == TANSY_NEED_MAY) return TANSY_OK;
+    if (spec.need == TANSY_NEED_MAY && !needs_bias(c, role)) return TANSY_OK;
     return tansy_fail(m->failure, TANSY_ERR_NOT_CHECKPOINT, "tensor %s is missing", name);
   }
   found->used = true;
@@ -280,14 +287,21 @@ static enum tansy_status map_role(struct mapper *m, uint32_t role, uint32_t laye
   return check_shape(m, s);
 }
 
-/* tensors that may be there without being part of the arithmetic: causal masks, stored frequencies, a tied head's copy */
+static bool begins_with(const char *text, const char *beginning) { return strncmp(text, beginning, strlen(beginning)) == 0; }
+
+/* tensors that may be there without being part of the arithmetic: causal masks, stored frequencies, a tied head's copy, and what
+ * a model that sees has beside its language model */
 static bool is_harmless(const struct mapper *m, const char *name) {
   static const char *const endings[] = {".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias"};
+  static const char *const parts[] = {"vision_tower.", "multi_modal_projector."};
   for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
     size_t n = strlen(name), k = strlen(endings[i]);
     if (n >= k && strcmp(name + n - k, endings[i]) == 0) return true;
   }
-  return m->checkpoint->config.tied && strcmp(name, "lm_head.weight") == 0;
+  bool sees = strstr(m->prefix, "language_model.") != NULL;
+  for (size_t i = 0; sees && i < sizeof parts / sizeof *parts; i++)
+    if (begins_with(name, parts[i]) || (begins_with(name, "model.") && begins_with(name + 6, parts[i]))) return true;
+  return m->checkpoint->config.tied && (strcmp(name, "lm_head.weight") == 0 || (sees && strcmp(name, "language_model.lm_head.weight") == 0));
 }
 
 static enum tansy_status map_all(struct mapper *m) {
@@ -304,7 +318,7 @@ static enum tansy_status map_all(struct mapper *m) {
     m->prefix = m->rules->prefixes[0];
     return tansy_fail(m->failure, TANSY_ERR_NOT_CHECKPOINT, "tensor %s%s is missing", m->prefix, m->rules->embed);
   }
-  if (!c->config.tied && !find(m, "lm_head.weight")) c->config.tied = 1; /* saved from a tied model without saying so */
+  if (c->head_may_lack && !find(m, "lm_head.weight")) c->config.tied = 1; /* saved from a tied model without saying so */
 
   for (uint32_t role = 0; role < TANSY_ROLE_ATTN_NORM; role++)
     if (tansy_role_section(role) == 0) TANSY_TRY(map_role(m, role, 0));
