@@ -185,7 +185,7 @@ static enum tansy_status check_shape(const struct mapper *m, struct tansy_source
   const struct tansy_safetensors_entry *e = s->entry;
   if (e->dtype == TANSY_DTYPE_OTHER)
     return tansy_fail(m->failure, TANSY_ERR_UNSUPPORTED, "tensor %s has dtype %s; supported are %s", e->name, e->dtype_name,
-                      m->checkpoint->gguf ? "F32, F16, BF16, Q8_0, Q4_0, Q4_K, Q5_K and Q6_K" : "F32, F16 and BF16");
+                      m->checkpoint->gguf ? "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, IQ4_NL and IQ4_XS" : "F32, F16 and BF16");
   uint64_t rows = s->matrix ? s->stored_rows : 1, cols = s->matrix ? s->n_cols : s->stored_rows;
   uint64_t want[2] = {s->transposed ? cols : rows, s->transposed ? rows : cols};
   uint64_t have[2] = {e->n_dims == 2 ? e->shape[0] : 1, e->n_dims == 2 ? e->shape[1] : e->n_dims == 1 ? e->shape[0] : 0};

@@ -356,7 +356,7 @@ const DAMAGED = [
   ['too large', () => gguf(METADATA, [{ ...small()[0], shape: [4, 80] }]), 'TANSY_TRUNCATED', /token_embd\.weight would end at byte/],
   ['offset beyond the end', () => gguf(METADATA, [{ ...small()[0], offset: 2 ** 50 }]), 'TANSY_TRUNCATED', /token_embd\.weight/],
   ['half a block', () => gguf(METADATA, [{ ...small()[0], type: 'Q4_K', shape: [1, 128] }]), 'TANSY_CORRUPT', /128 values .*Q4_K blocks/],
-  ['Q2_K', () => gguf(METADATA, [{ ...small()[0], type: 10 }]), 'TANSY_UNSUPPORTED', /token_embd\.weight has type Q2_K.*Q4_0, .*Q6_K/],
+  ['IQ2_S', () => gguf(METADATA, [{ ...small()[0], type: 22 }]), 'TANSY_UNSUPPORTED', /token_embd\.weight has type IQ2_S.*Q4_0, .*Q6_K/],
   ['a type of the future', () => gguf(METADATA, [{ ...small()[0], type: 999 }]), 'TANSY_UNSUPPORTED', /type number 999/],
   ['a tensor twice', () => gguf(METADATA, [...small(), ...small()]), 'TANSY_CORRUPT', /twice/],
   ['an unknown tensor', () => gguf(METADATA, [...small(), { ...small()[0], name: 'blk.0.ssm_a' }]), 'TANSY_UNSUPPORTED', /blk\.0\.ssm_a/],
@@ -402,11 +402,11 @@ test('a file cut anywhere is refused as such, and random damage never surprises'
 
 test('the command line says what is wrong with a GGUF file', async () => {
   const path = join(scratch, 'bad.gguf');
-  writeGguf(path, METADATA, [{ ...small()[0], type: 10 }]);
+  writeGguf(path, METADATA, [{ ...small()[0], type: 22 }]);
   const out = join(scratch, 'bad.tansy');
   const { status, stderr } = await tansy(['compress', path, '-o', out]);
   assert.equal(status, 1);
-  assert.match(stderr, /token_embd\.weight has type Q2_K.*\[TANSY_UNSUPPORTED\]/);
+  assert.match(stderr, /token_embd\.weight has type IQ2_S.*\[TANSY_UNSUPPORTED\]/);
   assert.doesNotMatch(stderr, /\n\s+at /);
   assert.ok(!existsSync(out));
   /* shapes that contradict the metadata, found by the compressor */
@@ -429,7 +429,7 @@ test('the compressor checks the table of tensors itself', async () => {
     [(t) => void (t.tensors[q].shape = [2 ** 52, 2 ** 52]), 'TANSY_CORRUPT', /q_proj/],
     [(t) => void (t.tensors[q].interleaved = 3), 'TANSY_CORRUPT', /q_proj/],
     [(t) => void (t.tensors[q].interleaved = 48), 'TANSY_CORRUPT', /q_proj/],
-    [(t) => void (t.tensors[q].dtype = 'Q2_K'), 'TANSY_UNSUPPORTED', /q_proj.*Q2_K.*Q6_K/],
+    [(t) => void (t.tensors[q].dtype = 'IQ2_S'), 'TANSY_UNSUPPORTED', /q_proj.*IQ2_S.*Q6_K/],
     [(t) => void delete t.tensors[q], 'TANSY_NOT_CHECKPOINT', /q_proj.*missing/],
   ]);
   for (const [i, [edit, code, words]] of cases.entries()) {

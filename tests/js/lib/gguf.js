@@ -2,8 +2,19 @@
 // and their values, and the changes that converters make to Hugging Face tensors.
 import { writeFileSync } from 'node:fs';
 
-export const TYPE_IDS = { F32: 0, F16: 1, Q4_0: 2, Q8_0: 8, Q4_K: 12, Q5_K: 13, Q6_K: 14, BF16: 30 };
-const BLOCKS = { F32: [1, 4], F16: [1, 2], BF16: [1, 2], Q4_0: [32, 18], Q8_0: [32, 34], Q4_K: [256, 144], Q5_K: [256, 176], Q6_K: [256, 210] };
+export const TYPE_IDS = {
+  F32: 0, F16: 1, BF16: 30, Q4_0: 2, Q4_1: 3, Q5_0: 6, Q5_1: 7, Q8_0: 8, Q2_K: 10, Q3_K: 11, Q4_K: 12, Q5_K: 13, Q6_K: 14, IQ4_NL: 20, IQ4_XS: 23,
+};
+const BLOCKS = {
+  F32: [1, 4], F16: [1, 2], BF16: [1, 2], Q4_0: [32, 18], Q4_1: [32, 20], Q5_0: [32, 22], Q5_1: [32, 24], Q8_0: [32, 34],
+  Q2_K: [256, 84], Q3_K: [256, 110], Q4_K: [256, 144], Q5_K: [256, 176], Q6_K: [256, 210], IQ4_NL: [32, 18], IQ4_XS: [256, 136],
+};
+/** Where halves lie that scale a block. @type {Record<string, number[]>} */
+const HALVES = {
+  Q4_0: [0], Q4_1: [0, 2], Q5_0: [0], Q5_1: [0, 2], Q8_0: [0], Q2_K: [80, 82], Q3_K: [108], Q4_K: [0, 2], Q5_K: [0, 2], Q6_K: [208], IQ4_NL: [0], IQ4_XS: [0],
+};
+/** What the nibbles of IQ4 stand for. */
+const IQ4 = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
 /** @typedef {keyof typeof TYPE_IDS} TypeName */
 /** @typedef {{name: string, type: TypeName | number, shape: number[], bytes: Buffer, offset?: number}} Tensor `shape`: outermost first */
@@ -87,9 +98,8 @@ export function randomBlocks(type, n, next) {
   for (let at = 0; at < bytes.length; at += nbytes) {
     if (type === 'F16') bytes.writeUInt16LE((scale() + (4 << 10)) | ((random() & 1) << 15), at);
     if (type === 'BF16') bytes.writeUInt16LE(((random() & 1) << 15) | ((118 + (random() & 7)) << 7) | (random() & 127), at);
-    if (type === 'Q4_0' || type === 'Q8_0' || type === 'Q4_K' || type === 'Q5_K') bytes.writeUInt16LE(scale(), at);
-    if (type === 'Q4_K' || type === 'Q5_K') bytes.writeUInt16LE(scale(), at + 2);
-    if (type === 'Q6_K') bytes.writeUInt16LE(scale() - (3 << 10), at + 208);
+    /* where integers of groups multiply it, it is smaller */
+    for (const offset of HALVES[type] ?? []) bytes.writeUInt16LE(scale() - (/^(Q[36]_K|IQ4_XS)$/.test(type) ? 3 << 10 : 0), at + offset);
   }
   return bytes;
 }
@@ -111,6 +121,28 @@ function blockValue(type, b, i) {
     case 'BF16': return Buffer.from([0, 0, b[0], b[1]]).readFloatLE(0);
     case 'Q8_0': return f(half(b.readUInt16LE(0)) * b.readInt8(2 + i));
     case 'Q4_0': return f(half(b.readUInt16LE(0)) * (bits(b, 16 + 8 * (i % 16) + (i < 16 ? 0 : 4), 4) - 8));
+    case 'Q4_1': return f(f(half(b.readUInt16LE(0)) * bits(b, 32 + 8 * (i % 16) + (i < 16 ? 0 : 4), 4)) + half(b.readUInt16LE(2)));
+    case 'Q5_0': return f(half(b.readUInt16LE(0)) * (bits(b, 48 + 8 * (i % 16) + (i < 16 ? 0 : 4), 4) + 16 * bits(b, 16 + i, 1) - 16));
+    case 'Q5_1': return f(f(half(b.readUInt16LE(0)) * (bits(b, 64 + 8 * (i % 16) + (i < 16 ? 0 : 4), 4) + 16 * bits(b, 32 + i, 1))) + half(b.readUInt16LE(2)));
+    case 'IQ4_NL': return f(half(b.readUInt16LE(0)) * IQ4[bits(b, 16 + 8 * (i % 16) + (i < 16 ? 0 : 4), 4)]);
+    case 'IQ4_XS': {
+      const group = i >> 5;
+      const scale = bits(b, 32 + 4 * group, 4) + 16 * bits(b, 16 + 2 * group, 2) - 32;
+      return f(f(half(b.readUInt16LE(0)) * scale) * IQ4[bits(b, 64 + 128 * group + 8 * (i % 16) + (i % 32 < 16 ? 0 : 4), 4)]);
+    }
+    case 'Q2_K': {
+      const group = i >> 4;
+      const q = bits(b, 128 + 256 * (i >> 7) + 8 * (i & 31) + 2 * ((i >> 5) & 3), 2);
+      const [d, m] = [half(b.readUInt16LE(80)), half(b.readUInt16LE(82))];
+      return f(f(f(d * bits(b, 8 * group, 4)) * q) - f(m * bits(b, 8 * group + 4, 4)));
+    }
+    case 'Q3_K': {
+      const group = i >> 4;
+      // bytes 96..103: low nibbles of scales 0..7, high ones of 8..15; bytes 104..107: 2 high bits of scales k, k + 4, k + 8, k + 12
+      const scale = bits(b, 768 + 8 * (group & 7) + 4 * (group >> 3), 4) + 16 * bits(b, 832 + 8 * (group & 3) + 2 * (group >> 2), 2) - 32;
+      const q = bits(b, 256 + 256 * (i >> 7) + 8 * (i & 31) + 2 * ((i >> 5) & 3), 2) + 4 * bits(b, 8 * (i & 31) + (i >> 5), 1) - 4;
+      return f(f(half(b.readUInt16LE(108)) * scale) * q);
+    }
     case 'Q4_K':
     case 'Q5_K': {
       const group = i >> 5;
