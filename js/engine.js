@@ -35,7 +35,10 @@ const PLANNER_N_PAGES = 16;
 const PLANNER_MAX_PAGES = 4096;
 
 /** @typedef {Record<keyof typeof PLAN.fields, number>} PlanNumbers */
-/** @typedef {PlanNumbers & {forms: Uint8Array}} Plan forms: 0 ANS, 1 packed, 2 int8, 255 vector, by tensor */
+/**
+ * @typedef {PlanNumbers & {forms: Uint8Array, budgetNbytes: number, minNbytes: number, maxNbytes: number}} Plan
+ * forms: 0 ANS, 1 packed, 2 int8, 255 vector, by tensor. budgetNbytes: what it was made for; 0: no limit. From minNbytes to maxNbytes memory buys speed.
+ */
 /** @typedef {Record<keyof typeof DETAIL.fields, number>} Detail */
 
 /** @param {number} n */
@@ -79,7 +82,7 @@ export class Planner {
 
   /**
    * @param {Uint8Array} header
-   * @param {import('./options.js').CheckedLoadOptions} options
+   * @param {import('./budget.js').DecidedOptions} options
    * @returns {{status: number, plan: Plan, detail: Detail}}
    */
   plan(header, options) {
@@ -96,7 +99,8 @@ export class Planner {
     const view = this.#view();
     const plan = readStruct(view, planAt, PLAN);
     const forms = copyOf(this.#bytes(workAt, status === 0 ? plan.nTensors : 0));
-    return { status, plan: { ...plan, forms }, detail: readStruct(view, planAt + PLAN_DETAIL_AT, DETAIL) };
+    const ends = { budgetNbytes: options.memoryBudget, minNbytes: plan.neededNbytes, maxNbytes: plan.totalNbytes };
+    return { status, plan: { ...plan, ...ends, forms }, detail: readStruct(view, planAt + PLAN_DETAIL_AT, DETAIL) };
   }
 
   /** @param {number} end */
@@ -117,7 +121,7 @@ export class Planner {
 }
 
 /**
- * @param {import('./options.js').CheckedLoadOptions} options
+ * @param {import('./budget.js').DecidedOptions} options
  * @returns {Partial<Record<keyof typeof OPTIONS.fields, number>>}
  */
 function engineOptions(options) {
@@ -138,7 +142,7 @@ function engineOptions(options) {
  * @param {number} status
  * @param {Detail} detail
  * @param {string} name of the file
- * @param {import('./options.js').CheckedLoadOptions} options
+ * @param {import('./budget.js').DecidedOptions} options
  * @returns {TansyError}
  */
 export function detailError(status, detail, name, options) {
@@ -200,7 +204,7 @@ export class Engine {
    * @param {number} handle
    * @param {Plan} plan
    * @param {string} name of the file, for messages
-   * @param {import('./options.js').CheckedLoadOptions} options
+   * @param {import('./budget.js').DecidedOptions} options
    */
   constructor(exports, memory, handle, plan, name, options) {
     this.#x = exports;
@@ -221,7 +225,7 @@ export class Engine {
    * @param {Uint8Array} header
    * @param {Plan} plan
    * @param {string} name
-   * @param {import('./options.js').CheckedLoadOptions} options
+   * @param {import('./budget.js').DecidedOptions} options
    */
   static async create(module, header, plan, name, options) {
     const memory = boundedMemory(plan.startNbytes / PAGE_NBYTES, plan.totalNbytes / PAGE_NBYTES, isThreaded(module));

@@ -2,13 +2,15 @@
  * home.js: where a model lives. Plans a memory, makes an engine in it and fills it, as often as asked: the first time for
  * load(), later to move a live model to a memory of another size, with the weights read again from where they came.
  */
-import { Engine, Planner, detailError } from './engine.js';
+import { decide } from './budget.js';
 import { measureCosts } from './costs.js';
+import { Engine, Planner, detailError } from './engine.js';
 import { TansyError } from './errors.js';
 import { loadChunks } from './loader.js';
 import { crc32 } from './session.js';
 import { readTensors } from './tensors.js';
 
+/** @import { DecidedOptions } from './budget.js' */
 /** @import { Source } from './source.js' */
 /** @import { Plan } from './engine.js' */
 /** @import { CheckedLoadOptions } from './options.js' */
@@ -46,13 +48,13 @@ export class Home {
 
   /**
    * @param {CheckedLoadOptions} options
-   * @returns {Promise<Plan>}
+   * @returns {Promise<{plan: Plan, options: DecidedOptions}>}
    */
   async plan(options) {
     /* the planner's memory is gone again when the engine's is made */
-    const { status, plan, detail } = (await Planner.create(this.#module)).plan(this.header, options);
-    if (status !== 0) throw detailError(status, detail, this.name, options);
-    return plan;
+    const { status, detail, ...made } = decide(await Planner.create(this.#module), this.header, options);
+    if (status !== 0) throw detailError(status, detail, this.name, made.options);
+    return made;
   }
 
   /**
@@ -77,10 +79,9 @@ export class Home {
   }
 
   /**
-   * @param {Plan} plan
-   * @param {CheckedLoadOptions} options the plan's
+   * @param {{plan: Plan, options: DecidedOptions}} of plan()
    */
-  makeEngine(plan, options) {
+  makeEngine({ plan, options }) {
     return Engine.create(this.#module, this.header, plan, this.name, options);
   }
 
@@ -104,7 +105,7 @@ export class Home {
     if (!source.rereadable)
       throw new TansyError('TANSY_SOURCE', `${this.name} can be read only once; minTokensPerSecond must try a layer first. Load from a URL, a file or bytes.`);
     const options = { ...this.options, residency: /** @type {const} */ ('ans'), threads: 1, targetNsPerToken: 0 };
-    const engine = await this.makeEngine(await this.plan(options), options);
+    const engine = await this.makeEngine(await this.plan(options));
     /* tensors lie one after the other at the file's end */
     let at = engine.plan.fileNbytes - readTensors(this.header).reduce((sum, { nbytes }) => sum + nbytes, 0);
     for (const { layer, coded, nbytes } of readTensors(this.header)) {

@@ -10,6 +10,7 @@
  */
 import { Arrival } from './arrival.js';
 import { attachmentText, checkAttachments } from './attachments.js';
+import { decide, missingNbytes } from './budget.js';
 import { Planner, detailError } from './engine.js';
 import { throwIfAborted } from './errors.js';
 import { completeHeader, peekFileNbytes, readFront } from './header.js';
@@ -53,8 +54,9 @@ export async function load(input, options = {}) {
   /** @type {Promise<unknown> | undefined} with `early`: the source is in use until then */
   let used;
   try {
-    let { module, front, header, granted, status, plan, detail } = await makePlan(source, checked);
-    if (status !== 0) throw detailError(status, detail, source.name, checked);
+    let { module, front, header, granted, status, detail, ...made } = await makePlan(source, checked);
+    if (status !== 0) throw detailError(status, detail, source.name, made.options);
+    const { plan } = made;
     if (source.size !== undefined && source.size !== plan.fileNbytes) throw lengthError(source, plan.fileNbytes);
     const home = new Home({ reopen: reopener(input, source, checked), module, header, name: source.name, options: granted });
     const { minTokensPerSecond } = checked;
@@ -62,9 +64,9 @@ export async function load(input, options = {}) {
       const costs = await home.measureCosts(source, front, signal);
       granted = { ...granted, costs: shared(costs, plan.nThreads), targetNsPerToken: 1e9 / minTokensPerSecond };
       home.options = { ...home.options, costs: granted.costs, targetNsPerToken: granted.targetNsPerToken };
-      plan = await home.plan(granted);
+      made = await home.plan(granted);
     }
-    const engine = await home.makeEngine(plan, granted);
+    const engine = await home.makeEngine(made);
     const { model, loading } = await begin(home, engine, source, front, checked);
     if (checked.early) used = loading.catch(() => {});
     if (minTokensPerSecond === undefined) return model;
@@ -162,9 +164,11 @@ function shared({ costAns, costPacked, costInt8, costLayer }, nThreads) {
 /**
  * @typedef {object} Fit
  * @property {boolean} ok the model fits
- * @property {number} bytesNeeded smallest memory that would do
+ * @property {number} bytesNeeded smallest memory that would do, with a short context where none is asked for
  * @property {number} bytesPlanned memory that load() would take with these options; 0 when it does not fit
  * @property {number} bytesMissing what the budget is short; 0 when it fits
+ * @property {number} bytesMin what `memoryBudget: 'min'` takes for this context; 0 when it does not fit
+ * @property {number} bytesMax beyond so many nothing gets faster: all weights are packed; 0 when it does not fit
  * @property {number} fileBytes size of the download
  * @property {number} contextSize tokens
  * @property {number} modelContext tokens the model was made for
@@ -182,15 +186,17 @@ export async function canRun(input, options = {}) {
   throwIfAborted(checked.signal);
   const source = await openSource(input, checked.retry);
   try {
-    const { status, plan, detail } = await makePlan(source, checked);
-    if (status !== 0 && status !== OVER_BUDGET) throw detailError(status, detail, source.name, checked);
+    const { status, plan, detail, options: decided } = await makePlan(source, checked);
+    if (status !== 0 && status !== OVER_BUDGET) throw detailError(status, detail, source.name, decided);
     const ok = status === 0;
     const needed = ok ? plan.neededNbytes : detail.neededNbytes;
     return {
       ok,
       bytesNeeded: needed,
       bytesPlanned: ok ? plan.totalNbytes : 0,
-      bytesMissing: ok ? 0 : needed - checked.memoryBudget,
+      bytesMissing: ok ? 0 : missingNbytes(needed, decided),
+      bytesMin: ok ? plan.minNbytes : 0,
+      bytesMax: ok ? plan.maxNbytes : 0,
       fileBytes: plan.fileNbytes,
       contextSize: plan.context,
       modelContext: plan.modelContext,
@@ -227,5 +233,5 @@ async function makePlan(source, options) {
   const { front, headerNbytes } = await completeHeader(source, planner, start, signal);
   const header = front.subarray(0, headerNbytes);
   const granted = { ...options, threads: isThreaded(module) ? threads : 1 };
-  return { module, front, header, granted, ...planner.plan(header, granted) };
+  return { module, front, header, granted, ...decide(planner, header, granted) };
 }

@@ -16,7 +16,7 @@ import { TokenTable } from './schema/tokens.js';
 import { Steering, checkBias } from './steer.js';
 import { countParameters } from './tensors.js';
 import { TextStream, Tokenizer } from './tokenizer.js';
-import { parseBytes } from './units.js';
+import { parseBudget } from './units.js';
 
 export { Generation } from './generation.js';
 
@@ -218,12 +218,12 @@ export class Model {
    * Moves the model, with its conversation, to a memory of another size. No token changes by it. It may be called at any time,
    * also while text is generated: the move then happens between two tokens. The old memory is given up before the new one is
    * made, and the weights are read again from where they came. When that fails, the conversation is kept: call it again.
-   * @param {number | string} memoryBudget bytes, or "64MB"
+   * @param {number | string} memoryBudget bytes, "64MB", or as for load()
    * @param {import('./home.js').Watch} [watch]
    * @returns {Promise<ModelStats>}
    */
   async setMemoryBudget(memoryBudget, watch = {}) {
-    await this.#move({ memoryBudget: parseBytes(memoryBudget, 'memoryBudget'), targetNsPerToken: 0 }, watch);
+    await this.#move({ memoryBudget: parseBudget(memoryBudget, 'memoryBudget'), targetNsPerToken: 0 }, watch);
     return this.stats();
   }
 

@@ -37,6 +37,9 @@ const FORMS = Object.freeze(['ans', 'packed', 'int8']);
  * @typedef {object} ModelStats
  * @property {number} heapBytes bytes of the wasm memory now; it grows with the conversation
  * @property {number} heapLimitBytes what it grows to when the context is full
+ * @property {number} budgetBytes what it may take: as asked for, or what was decided
+ * @property {number} minBytes what `'min'` takes for this context
+ * @property {number} maxBytes beyond so many nothing gets faster: all weights are packed
  * @property {MemoryByKind} memory where they go; adds up to heapBytes but for rounding to pages
  * @property {number} decodedBytes most bytes that ever hold decoded weights of ANS-coded matrices
  * @property {number} fileBytes
@@ -102,6 +105,9 @@ export function readStats(engine, nParameters, timing) {
   return {
     heapBytes: engine.heapNbytes,
     heapLimitBytes: plan.totalNbytes,
+    budgetBytes: plan.budgetNbytes,
+    minBytes: plan.minNbytes,
+    maxBytes: plan.maxNbytes,
     memory: {
       static: s.staticNbytes,
       tables: s.tablesNbytes,

@@ -4,11 +4,11 @@
  * Names are camelCase; the snake_case names of OpenAI's API and the other common spellings are accepted too.
  */
 import { TansyError } from './errors.js';
-import { nearest, parseBytes, shown } from './units.js';
+import { nearest, parseBudget, shown } from './units.js';
 
 /**
  * @typedef {object} Rule
- * @property {'integer' | 'number' | 'boolean' | 'bytes' | 'choice' | 'strings' | 'any'} type
+ * @property {'integer' | 'number' | 'boolean' | 'budget' | 'choice' | 'strings' | 'any'} type
  * @property {number} [min]
  * @property {number} [max]
  * @property {readonly string[]} [choices]
@@ -44,7 +44,7 @@ const GENERATE = /** @type {const} */ ({
 });
 
 const LOAD = /** @type {const} */ ({
-  memoryBudget: { type: 'bytes', default: 0 },
+  memoryBudget: { type: 'budget', default: 'auto' },
   contextSize: { type: 'integer', min: 0, max: 2 ** 24, default: 0 },
   threads: { type: 'integer', min: 0, max: 64, default: 0 },
   kv: { type: 'choice', choices: ['int8', 'f16', 'f32'], default: 'int8' },
@@ -119,8 +119,8 @@ function checkOne(name, rule, value) {
     case 'boolean':
       if (typeof value !== 'boolean') throw new TansyError('TANSY_OPTION', `${name} must be true or false; got ${shown(value)}.`);
       return value;
-    case 'bytes':
-      return parseBytes(/** @type {string} */ (value), name);
+    case 'budget':
+      return parseBudget(/** @type {string} */ (value), name);
     case 'choice':
       if (!rule.choices?.includes(/** @type {string} */ (value)))
         throw new TansyError('TANSY_OPTION', `${name} must be one of ${rule.choices?.join(', ')}; got ${shown(value)}.`);
@@ -175,7 +175,8 @@ function checkOne(name, rule, value) {
 
 /**
  * @typedef {object} LoadOptions
- * @property {number | string} [memoryBudget] bytes of the whole wasm memory, or "64MB"; left out: what the context takes, with all weights compressed
+ * @property {number | string} [memoryBudget] most bytes of the whole wasm memory, or "64MB"; "min": as small as it gets; "auto",
+ *   when left out: as much as makes it fast, within what this device can spare
  * @property {number} [contextSize] tokens; as much as the model and the budget allow, up to 4096, when left out
  * @property {number} [threads] as many as help when left out; in a page more than one needs cross-origin isolation
  * @property {'int8' | 'f16' | 'f32'} [kv] form of the KV cache: 8 bits a value, 16, or 32
@@ -192,7 +193,7 @@ function checkOne(name, rule, value) {
 
 /**
  * @typedef {Required<Pick<LoadOptions, 'contextSize' | 'threads' | 'kv' | 'residency' | 'early'>>
- *   & {memoryBudget: number, costs?: import('./costs.js').Costs, targetNsPerToken?: number}
+ *   & {memoryBudget: number | 'auto' | 'min', costs?: import('./costs.js').Costs, targetNsPerToken?: number}
  *   & Pick<LoadOptions, 'batchSize' | 'minTokensPerSecond' | 'variant' | 'wasmUrl' | 'signal' | 'onProgress' | 'retry'>} CheckedLoadOptions
  */
 

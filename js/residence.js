@@ -100,10 +100,10 @@ export class Residence {
       release = await this.#lock.take();
       throwIfAborted(signal);
       /* the conversation may be longer by now, or another call may have moved the model */
-      const { plan, options } = await this.#planFor(wanted);
-      if (this.#hasPlan(plan)) return;
+      const made = await this.#planFor(wanted);
+      if (this.#hasPlan(made.plan)) return;
       await this.#moveOut();
-      const engine = await home.makeEngine(plan, options);
+      const engine = await home.makeEngine(made);
       try {
         await home.fill(engine, source, { signal, onProgress });
         throwIfAborted(signal);
@@ -144,10 +144,7 @@ export class Residence {
    */
   async #planFor(wanted) {
     const nTokens = this.#travelling?.nTokens ?? this.engine.position;
-    const withContext = async (/** @type {number} */ contextSize) => {
-      const options = { ...wanted, contextSize };
-      return { options, plan: await this.home.plan(options) };
-    };
+    const withContext = (/** @type {number} */ contextSize) => this.home.plan({ ...wanted, contextSize });
     try {
       return await withContext(this.#contextAtLoad);
     } catch (error) {

@@ -14,16 +14,28 @@ const UNITS = new Map([
  * `67108864`, `"64MB"`, `"64 MiB"`, `"1.5g"` → bytes.
  * @param {number | string} value
  * @param {string} what name of the option, for the message
+ * @param {string} [or] what else it may be
  * @returns {number}
  */
-export function parseBytes(value, what) {
+export function parseBytes(value, what, or = '') {
   if (typeof value === 'number') {
     if (Number.isFinite(value) && value >= 0) return Math.floor(value);
   } else if (typeof value === 'string') {
     const match = /^\s*(\d+(?:\.\d+)?)\s*([bkmg]?)(?:i?b)?\s*$/i.exec(value);
     if (match !== null) return Math.floor(Number(match[1]) * /** @type {number} */ (UNITS.get(match[2].toLowerCase())));
   }
-  throw new TansyError('TANSY_OPTION', `${what} must be a number of bytes or a string such as "64MB" or "1.5GB"; got ${shown(value)}.`);
+  throw new TansyError('TANSY_OPTION', `${what} must be a number of bytes or a string such as "64MB" or "1.5GB"${or}; got ${shown(value)}.`);
+}
+
+/**
+ * A memory budget: bytes, or the word for how many.
+ * @param {number | string} value
+ * @param {string} what name of the option, for the message
+ * @returns {number | 'auto' | 'min'}
+ */
+export function parseBudget(value, what) {
+  if (value === 'auto' || value === 'min') return value;
+  return parseBytes(value, what, ', "min" or "auto"') || 'auto';
 }
 
 /** Any value in a message: quoted when it is a string, and not too long. @param {unknown} value */

@@ -229,7 +229,7 @@ export class Model {
   /**
    * Moves the model, with its conversation, to a memory of another size, between two tokens. No token changes by it. The weights
    * are read again, from the browser's cache where they are there.
-   * @param {number | string} memoryBudget bytes, or "64MB"
+   * @param {number | string} memoryBudget bytes, "64MB", or as for load()
    * @param {{ signal?: AbortSignal, onProgress?: (progress: import('../js/index.js').Progress) => void }} [options]
    * @returns {Promise<import('../js/index.js').ModelStats>}
    */

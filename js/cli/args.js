@@ -2,12 +2,12 @@
  * args.js: command-line flags from a table, and the help text from the same table.
  */
 import { TansyError } from '../errors.js';
-import { nearest, parseBytes } from '../units.js';
+import { nearest, parseBudget, parseBytes } from '../units.js';
 
 /**
  * @typedef {object} Flag
  * @property {string[]} names such as ['-n', '--n-predict']
- * @property {'flag' | 'string' | 'integer' | 'number' | 'bytes' | 'choice' | 'list' | 'ids'} type list: may be repeated
+ * @property {'flag' | 'string' | 'integer' | 'number' | 'bytes' | 'budget' | 'choice' | 'list' | 'ids'} type list: may be repeated
  * @property {string} help
  * @property {string} [value] word for the value in the help
  * @property {string[]} [choices]
@@ -114,8 +114,9 @@ function parseValue(name, flag, text) {
       return value;
     }
     case 'bytes':
+    case 'budget':
       try {
-        return parseBytes(text, name);
+        return flag.type === 'bytes' ? parseBytes(text, name) : parseBudget(text, name);
       } catch (error) {
         throw usageError(/** @type {Error} */ (error).message);
       }

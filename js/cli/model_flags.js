@@ -5,7 +5,7 @@
 /** @type {Readonly<Record<string, Flag>>} */
 export const MODEL_FLAGS = Object.freeze({
   model: { names: ['-m', '--model'], type: 'string', value: 'FILE_OR_URL', help: 'the .tansy file (required)' },
-  memory: { names: ['--memory', '--memory-budget'], type: 'bytes', value: 'BYTES', help: 'most bytes of the whole heap, such as 64MB; no limit' },
+  memory: { names: ['--memory', '--memory-budget'], type: 'budget', value: 'BYTES|min|auto', help: 'most bytes of the whole heap, such as 64MB; min: as small as it gets; auto, when left out: fast, within what this machine can spare' },
   context: { names: ['-c', '--ctx-size'], type: 'integer', min: 0, value: 'N', help: "tokens of context; 0: the model's, as far as memory allows" },
   threads: { names: ['-t', '--threads'], type: 'integer', min: 0, max: 64, value: 'N', help: 'threads' },
   batch: { names: ['-b', '--batch-size'], type: 'integer', min: 1, max: 256, value: 'N', help: 'tokens of the prompt run together; 8 to 128, as suits the memory' },

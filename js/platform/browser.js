@@ -60,6 +60,18 @@ export function yieldToEvents() {
   });
 }
 
+/**
+ * Bytes that a model may take when nobody names a budget. Browsers tell the memory of the device roughly (up to 8 or 32 GB), or not at all.
+ * @param {{deviceMemory?: number, userAgentData?: {mobile: boolean}, userAgent?: string}} device
+ */
+export function memoryLimit(device = navigator) {
+  const { deviceMemory, userAgentData, userAgent = '' } = device;
+  const isPhone = userAgentData?.mobile ?? /Mobi|Android|iPhone|iPad/.test(userAgent);
+  /* a phone ends a page that takes much */
+  if (deviceMemory === undefined) return isPhone ? 384 << 20 : 2 ** 30;
+  return (deviceMemory * 2 ** 30) / (isPhone ? 8 : 4);
+}
+
 export function nCores() {
   return navigator.hardwareConcurrency ?? 1;
 }

@@ -1,6 +1,6 @@
 /** platform/node.js: what only Node can do. package.json's `imports` picks this file or browser.js as `#platform`. */
 import { open, readFile } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
+import { availableParallelism, totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { Script, createContext } from 'node:vm';
 import { Worker } from 'node:worker_threads';
@@ -129,6 +129,11 @@ export function withTimeLimit(ms, work, late) {
 /** Lets timers, I/O and abort signals have their turn. */
 export function yieldToEvents() {
   return new Promise((resolve) => setImmediate(resolve));
+}
+
+/** Bytes that a model may take when nobody names a budget: half of the machine's, or of what a container leaves this process. */
+export function memoryLimit() {
+  return Math.min(totalmem(), process.constrainedMemory?.() || Infinity) / 2;
 }
 
 export function nCores() {

@@ -64,7 +64,7 @@ for (const [what, call, code, words] of /** @type {[string, () => unknown, strin
   ['options as a list', opened([]), 'TANSY_OPTION', /must be an object/],
   ['an unknown option', opened({ memoryBudgt: 1 }), 'TANSY_OPTION', /no option "memoryBudgt"; did you mean "memoryBudget"/],
   ['an option like no other', opened({ xyzzyplugh: 1 }), 'TANSY_OPTION', /no option "xyzzyplugh"; it knows memoryBudget, contextSize/],
-  ['a budget below zero', opened({ memoryBudget: -1 }), 'TANSY_OPTION', /such as "64MB" or "1\.5GB"; got -1/],
+  ['a budget below zero', opened({ memoryBudget: -1 }), 'TANSY_OPTION', /such as "64MB" or "1\.5GB", "min" or "auto"; got -1/],
   ['a budget in words', opened({ memoryBudget: 'lots' }), 'TANSY_OPTION', /got "lots"/],
   ['a budget that is an object', opened({ memoryBudget: { bytes: 5n } }), 'TANSY_OPTION', /got \[object Object\]/],
   ['a bigint', opened({ memoryBudget: 10n }), 'TANSY_OPTION', /got 10/],

@@ -52,7 +52,7 @@ test(`${N_DRAWS} random draws of model, budget, context and threads`, async () =
     const threads = random() < 0.2 ? 2 + Math.floor(random() * 3) : 1;
     const module = modules[threads > 1 ? 1 : 0];
     const planner = await Planner.create(module);
-    const free = checkLoadOptions('load', { threads });
+    const free = { ...checkLoadOptions('load', { threads }), memoryBudget: 0 };
     const all = planner.plan(model.header, { ...free, residency: 'int8' });
     assert.equal(all.status, 0);
     const { modelContext, totalNbytes } = all.plan;

@@ -97,7 +97,7 @@ async function openEngine(file) {
   const planner = await Planner.create(module);
   const { nbytes } = planner.headerNbytes(file);
   const header = file.subarray(0, nbytes);
-  const options = { ...checkLoadOptions('load', {}), threads: 1 };
+  const options = { ...checkLoadOptions('load', {}), memoryBudget: 0, threads: 1 };
   const { status, plan } = planner.plan(header, options);
   assert.equal(status, 0);
   const nPages = plan.totalNbytes / PAGE_NBYTES;
