@@ -121,6 +121,27 @@ function attentionOf(metadata, arch, modelType, { hidden, heads, headDim, layers
 }
 
 /**
+ * What YaRN has beside its factor. A negative number stands for the usual one.
+ * @param {import('./metadata.js').Metadata} metadata
+ * @param {string} arch
+ * @param {number} factor
+ */
+function yarnOf(metadata, arch, factor) {
+  const usual = (/** @type {string} */ name, /** @type {number} */ fallback) => {
+    const value = metadata.number(`${arch}.rope.scaling.${name}`) ?? -1;
+    return value < 0 ? fallback : value;
+  };
+  if (usual('yarn_ext_factor', 1) !== 1) throw metadata.unsupported(`${arch}.rope.scaling.yarn_ext_factor is not supported.`);
+  if (usual('yarn_log_multiplier', 0) !== 0) throw metadata.unsupported(`${arch}.rope.scaling.yarn_log_multiplier is not supported.`);
+  const attention = usual('yarn_attn_factor', 1) * (metadata.number(`${arch}.rope.scaling.attn_factor`) ?? 1);
+  return {
+    beta_fast: usual('yarn_beta_fast', 32),
+    beta_slow: usual('yarn_beta_slow', 1),
+    ...(attention === 1 ? {} : { attention_factor: attention * (0.1 * Math.log(factor) + 1) }),
+  };
+}
+
+/**
  * @param {import('./metadata.js').Metadata} metadata
  * @param {string} arch
  * @param {string} modelType
@@ -152,8 +173,7 @@ function ropeOf(metadata, arch, modelType, { headDim, context, tensors, readValu
       attention_factor: attention,
     };
   } else if (type === 'linear' || type === 'yarn') {
-    rope.rope_scaling = { rope_type: type, factor, original_max_position_embeddings: original };
-    if (type === 'yarn' && attention !== 1) rope.rope_scaling = { .../** @type {object} */ (rope.rope_scaling), attention_factor: attention * (0.1 * Math.log(factor) + 1) };
+    rope.rope_scaling = { rope_type: type, factor, original_max_position_embeddings: original, ...(type === 'yarn' ? yarnOf(metadata, arch, factor) : {}) };
   } else if (type !== 'none') {
     throw metadata.unsupported(`rope scaling "${type}" without its factors is not supported.`);
   }

@@ -281,6 +281,21 @@ for (const [pre, text, pieces] of CUTS)
     assert.deepEqual(tokenizer.encode(text, false).map((id) => list[id]), pieces.map(mapped));
   });
 
+test('YaRN with all that a file may say of it', () => {
+  const path = join(scratch, 'yarn.gguf');
+  const scaling = (/** @type {Record<string, unknown>} */ more) => {
+    const metadata = { 'rope.scaling.type': 'yarn', 'rope.scaling.factor': { f32: 4 }, 'rope.scaling.original_context_length': 64, ...more };
+    writeGguf(path, { ...METADATA, ...Object.fromEntries(Object.entries(metadata).map(([key, value]) => [`llama.${key}`, value])) }, small());
+    return JSON.parse(ggufCheckpoint(path)['config.json']).rope_scaling;
+  };
+  const usual = { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 64, beta_fast: 32, beta_slow: 1 };
+  assert.deepEqual(scaling({}), usual);
+  assert.deepEqual(scaling({ 'rope.scaling.yarn_ext_factor': { f32: -1 }, 'rope.scaling.yarn_attn_factor': { f32: 1 } }), usual);
+  assert.deepEqual(scaling({ 'rope.scaling.yarn_beta_fast': { f32: 16 }, 'rope.scaling.yarn_beta_slow': { f32: 2 } }), { ...usual, beta_fast: 16, beta_slow: 2 });
+  assert.deepEqual(scaling({ 'rope.scaling.yarn_attn_factor': { f32: 0.5 } }), { ...usual, attention_factor: 0.5 * (0.1 * Math.log(4) + 1) });
+  for (const key of ['yarn_ext_factor', 'yarn_log_multiplier']) refuses(() => scaling({ [`rope.scaling.${key}`]: { f32: 0.5 } }), 'TANSY_UNSUPPORTED', new RegExp(key));
+});
+
 /* ---- the header ---- */
 
 test('the reader agrees with @huggingface/gguf', async (t) => {
