@@ -5,6 +5,7 @@ import { withTimeLimit } from '#platform';
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
 
 import { TansyError } from './errors.js';
+import { asRustReads } from './tokenizer_json.js';
 
 /** What an unfinished UTF-8 sequence decodes to. */
 const REPLACEMENT = '\ufffd';
@@ -36,7 +37,7 @@ export class Tokenizer {
       this.config = configJson === undefined ? {} : /** @type {Record<string, any>} */ (JSON.parse(configJson));
       const json = JSON.parse(tokenizerJson);
       this.#decodesByExpressions = JSON.stringify(json?.decoder ?? null).includes('"Regex"');
-      this.#inner = this.#limited(tokenizerJson.length, () => new HuggingFaceTokenizer(json, this.config));
+      this.#inner = this.#limited(tokenizerJson.length, () => new HuggingFaceTokenizer(asRustReads(json), this.config));
     } catch (error) {
       throw new TansyError(
         'TANSY_TOKENIZER',

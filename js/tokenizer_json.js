@@ -1,0 +1,98 @@
+/**
+ * tokenizer_json.js: a tokenizer.json in words that @huggingface/tokenizers takes as Rust's tokenizers take the file's own.
+ *
+ * Several ways to cut a text mean something else to it (digits are ASCII, runs of punctuation stay together, "MergedWithNext" is "Isolated");
+ * all of them can be said as expressions of Split. What cannot is refused by name: other cuts are other tokens, and a worse model.
+ */
+
+/** @typedef {{type: string, [key: string]: any}} Part */
+
+const SPACE = '\\p{White_Space}';
+const WORD = '\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\u200c\\u200d';
+const PUNCTUATION = '[\\p{P}$+<=>\\^`|~]';
+const GPT2 = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+
+/**
+ * @param {any} json of tokenizer.json; its parts are replaced, not changed
+ * @returns {any}
+ */
+export function asRustReads(json) {
+  const { model, added_tokens: added } = json;
+  if (model?.type === 'BPE' && model.continuing_subword_prefix) throw new Error('BPE with a continuing_subword_prefix is not supported');
+  if (model?.type === 'Unigram' && model.byte_fallback) throw new Error('Unigram with byte_fallback is not supported');
+  const single = (added ?? []).find((/** @type {any} */ token) => token?.single_word);
+  if (single !== undefined) throw new Error(`the added token ${JSON.stringify(single.content)} is a single_word, which is not supported`);
+  return {
+    normalizer: null,
+    post_processor: null,
+    ...json,
+    added_tokens: added ?? [],
+    pre_tokenizer: cuts(json.pre_tokenizer ?? null),
+    decoder: joins(json.decoder ?? null),
+  };
+}
+
+/** @param {Part | null} part of pre_tokenizer @returns {Part | null} */
+function cuts(part) {
+  switch (part?.type) {
+    case 'Sequence': return sequence(...(part.pretokenizers ?? []).map(cuts));
+    case 'Split': return split(sourceOf(part.pattern), part.behavior, part.invert);
+    case 'Digits': return split('\\p{N}', part.individual_digits ? 'Isolated' : 'Contiguous');
+    case 'Punctuation': return split(PUNCTUATION, part.behavior ?? 'Isolated');
+    case 'Whitespace': return split(`[${WORD}]+|[^${WORD}${SPACE}]+`, 'Removed', true);
+    case 'WhitespaceSplit': return split(SPACE, 'Removed');
+    case 'BertPreTokenizer': return sequence(split(SPACE, 'Removed'), split(PUNCTUATION, 'Isolated'));
+    case 'CharDelimiterSplit': return split(quoted(part.delimiter), 'Removed');
+    case 'ByteLevel': return part.add_prefix_space || part.use_regex === false ? part : sequence(split(GPT2, 'Isolated'), { ...part, use_regex: false });
+    case 'Metaspace': {
+      const whole = { ...part, prepend_scheme: prependScheme(part) };
+      return part.split === false ? whole : sequence(whole, split(quoted(part.replacement ?? '▁'), 'MergedWithNext'));
+    }
+    default: return part;
+  }
+}
+
+/** @param {Part | null} part of decoder @returns {Part | null} */
+function joins(part) {
+  if (part?.type === 'Sequence') return { ...part, decoders: (part.decoders ?? []).map(joins) };
+  if (part?.type === 'Metaspace' && prependScheme(part) === 'never') return { type: 'Replace', pattern: { String: part.replacement ?? '▁' }, content: ' ' };
+  return part;
+}
+
+/** Older files say add_prefix_space. @param {Part} metaspace @returns {string} */
+const prependScheme = (metaspace) => metaspace.prepend_scheme ?? (metaspace.add_prefix_space === false ? 'never' : 'always');
+
+/** @param {(Part | null)[]} parts @returns {Part} */
+const sequence = (...parts) => ({ type: 'Sequence', pretokenizers: parts });
+
+/**
+ * @param {string} source of an expression
+ * @param {string} behavior what becomes of its matches
+ * @param {boolean} [invert] whether they are what lies between its matches
+ * @returns {Part}
+ */
+function split(source, behavior, invert = false) {
+  const isolated = (/** @type {string} */ Regex) => ({ type: 'Split', pattern: { Regex }, behavior: 'Isolated', invert: false });
+  const rest = `(?:(?!${source})[\\s\\S])*`;
+  switch (behavior) {
+    case 'Removed': return { ...isolated(source), behavior, invert };
+    case 'Isolated': return isolated(source);
+    case 'Contiguous': return isolated(`(?:${source})+`);
+    case 'MergedWithPrevious':
+      if (!invert) return isolated(`${rest}(?:${source})`);
+      break;
+    case 'MergedWithNext':
+      if (!invert) return isolated(`(?:${source})${rest}`);
+  }
+  throw new Error(`a Split that is ${invert ? 'inverted and ' : ''}${behavior} is not supported`);
+}
+
+/** @param {any} pattern @returns {string} */
+function sourceOf(pattern) {
+  if (typeof pattern?.Regex === 'string') return pattern.Regex;
+  if (typeof pattern?.String === 'string') return quoted(pattern.String);
+  throw new Error('a Split without a pattern is not supported');
+}
+
+/** @param {unknown} text @returns {string} an expression that matches it */
+const quoted = (text) => String(text).replace(/[\\^$.*+?()[\]{}|]/g, '\\$&');
