@@ -25,6 +25,7 @@ export const STATUS = Object.freeze({
   15: 'TANSY_NOT_CHECKPOINT',
   16: 'TANSY_NONFINITE',
   17: 'TANSY_CALIBRATION',
+  18: 'TANSY_WORKER',
 });
 
 /** What each engine status means and what to do about it; used where no better sentence is at hand. */
@@ -47,6 +48,7 @@ const STATUS_TEXT = Object.freeze({
   TANSY_NOT_CHECKPOINT: 'The input is not a model checkpoint; expected a folder with config.json and *.safetensors.',
   TANSY_NONFINITE: 'A number is NaN or infinite where it must be finite; the checkpoint is damaged.',
   TANSY_CALIBRATION: 'The calibration text cannot be used; give a longer plain-text file with --calibration.',
+  TANSY_WORKER: 'A worker or thread that runs the model stopped; load the model again.',
 });
 
 /** Codes that only JavaScript raises. */
@@ -69,7 +71,6 @@ export const HOST = Object.freeze({
   TANSY_TOKENIZER: 'The tokenizer of this model cannot be used.',
   TANSY_USAGE: 'The command line is wrong.',
   TANSY_WASM: 'The WebAssembly module could not be loaded.',
-  TANSY_WORKER: 'The worker that runs the model stopped.',
 });
 
 /** @typedef {keyof typeof STATUS_TEXT | keyof typeof HOST} TansyErrorCode */

@@ -14,5 +14,12 @@
 export function runThread({ module, memory, handle, thread, stack }) {
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
   /** @type {WebAssembly.Global} */ (exports.__stack_pointer).value = stack | 0;
-  /** @type {(handle: number, thread: number) => void} */ (exports.tansy_worker)(handle, thread);
+  const x = /** @type {Record<string, (handle: number, thread?: number) => void>} */ (/** @type {unknown} */ (exports));
+  try {
+    x.tansy_worker(handle, thread);
+  } catch (error) {
+    /* the leader may wait for the work in hand */
+    x.tansy_workers_end(handle);
+    throw error;
+  }
 }

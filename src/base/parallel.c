@@ -22,6 +22,10 @@ enum {
   MIN_ALONE = 256,
   MAX_ALONE = 16384,
   GOOD_STREAK = 4096,
+  /* A worker silent for so many waits in a row is dead: 10 s, where an item takes some ms. Many short waits, since a machine that slept meanwhile
+   * lets only the one under way run out. */
+  SILENCE_NS = 250000000,
+  MAX_SILENCE = 40,
 };
 
 void tansy_parallel_init(struct tansy_parallel *p, uint32_t n_threads) {
@@ -69,7 +73,7 @@ void tansy_parallel_work(struct tansy_parallel *p, uint32_t thread) {
       join(p, thread);
     } else if (!spin_while(&p->signal, seen, N_SPINS)) {
       atomic_fetch_add_explicit(&p->n_sleeping, 1, memory_order_seq_cst);
-      tansy_wait(&p->signal, seen);
+      tansy_wait(&p->signal, seen, TANSY_FOR_EVER);
       atomic_fetch_sub_explicit(&p->n_sleeping, 1, memory_order_relaxed);
     }
   }
@@ -84,10 +88,17 @@ static void raise_signal(struct tansy_parallel *p) {
 static void close_loop(struct tansy_parallel *p, uint64_t item_ns) {
   uint32_t inside = atomic_fetch_and_explicit(&p->state, ~OPEN, memory_order_acq_rel) & ~OPEN;
   bool is_late = false;
+  uint32_t silence = 0;
   while (inside) {
     if (!spin_while(&p->state, inside, N_SPINS + N_ITEMS_AWAKE * item_ns)) {
       is_late = true;
-      tansy_wait(&p->state, inside);
+      silence = tansy_wait(&p->state, inside, SILENCE_NS) ? 0 : silence + 1;
+      /* nobody but a dying worker ends the team within a loop */
+      if (silence == MAX_SILENCE || atomic_load_explicit(&p->is_over, memory_order_acquire)) {
+        p->is_lost = true;
+        p->n_threads = 1;
+        return;
+      }
     }
     inside = atomic_load_explicit(&p->state, memory_order_acquire);
   }
@@ -124,6 +135,7 @@ void tansy_parallel_end(struct tansy_parallel *p) {
   p->n_threads = 1;
   atomic_store_explicit(&p->is_over, 1, memory_order_release);
   raise_signal(p);
+  tansy_wake_all(&p->state); /* the leader may wait for the worker that calls this */
 }
 
 #else

@@ -4,10 +4,14 @@
  *
  * A team is one leader, who calls tansy_parallel_for, and workers, each a thread inside tansy_parallel_work. Items are taken one
  * by one from a counter. Workers join a loop when they wake up in time; the leader never waits for one that did not, only for
- * those that are at work on an item. So a worker whose core is busy elsewhere costs nothing but its help. */
+ * those that are at work on an item. So a worker whose core is busy elsewhere costs nothing but its help.
+ *
+ * A worker that dies with an item in hand leaves a hole in the results. Where it can, its host calls tansy_parallel_end at once; else the leader
+ * gives up after some seconds. Either way the loop returns, and is_lost says that its results are good for nothing. */
 #ifndef TANSY_BASE_PARALLEL_H
 #define TANSY_BASE_PARALLEL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* items [begin, end); thread < n_threads picks per-thread scratch */
@@ -22,6 +26,7 @@ struct tansy_parallel {
   uint32_t n_items;
   /* leader's own: score of loops that had to wait long, loops since, loops to run alone from now on, and how many next time */
   uint32_t late, n_good, n_alone, patience;
+  bool is_lost; /* a worker did not come back: for good */
 
 #if defined(TANSY_HAVE_THREADS)
   /* words that one thread changes while another looks at its neighbour lie in cache lines of their own */
@@ -43,7 +48,7 @@ void tansy_parallel_for(struct tansy_parallel *p, uint32_t n_items, uint64_t ite
 
 /* The life of worker number `thread` (1 … n_threads − 1): returns after tansy_parallel_end. In builds without threads: at once. */
 void tansy_parallel_work(struct tansy_parallel *p, uint32_t thread);
-/* Sends the workers home; loops then run in the caller alone. */
+/* Sends the workers home; loops then run in the caller alone. A worker that must die calls it too. */
 void tansy_parallel_end(struct tansy_parallel *p);
 
 #endif

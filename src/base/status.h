@@ -23,6 +23,7 @@ enum tansy_status {
   TANSY_ERR_NOT_CHECKPOINT = 15, /* the input is not a model checkpoint (compressor only) */
   TANSY_ERR_NONFINITE = 16,   /* NaN or infinity where a number must be */
   TANSY_ERR_CALIBRATION = 17, /* calibration text unusable (compressor only) */
+  TANSY_ERR_WORKER = 18,      /* a thread died at work; the engine is of no use any more */
 };
 
 #define TANSY_TRY(call)                                     \

@@ -37,7 +37,7 @@ struct tansy_eval {
 
 struct tansy_engine {
   struct tansy_detail detail; /* first: tansy_engine_detail works on an arena that tansy_engine_create refused */
-  enum tansy_status broken;   /* a damaged tensor: nothing runs any more */
+  enum tansy_status broken;   /* a damaged tensor, a dead thread: nothing runs any more */
   struct tansy_plan plan;
   struct tansy_options options;
   struct tansy_index index;

@@ -144,6 +144,11 @@ int tansy_eval_step(struct tansy_engine *e) {
   e->n_logits = 0;
   bool is_head = e->eval.stage == e->config.n_layers;
   int result = is_head ? run_head(e) : run_layer(e);
+  if (e->parallel.is_lost) {
+    e->broken = TANSY_ERR_WORKER;
+    e->n_logits = 0;
+    result = -TANSY_ERR_WORKER;
+  }
   if (result < 0) tansy_engine_fail(e, (enum tansy_status)-result);
   return result;
 }

@@ -1,10 +1,12 @@
 // Memory budgets of a live model, sessions, early prompts and threads in a real page.
 
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { launchChromium, openPage, skip, timeout } from './lib/chromium.mjs';
 import { GREEDY, MODEL_PATH, PROMPT, nodeGreedy } from './lib/reference.mjs';
-import { startServer } from './lib/server.mjs';
+import { root, startServer } from './lib/server.mjs';
 
 describe('memory in Chromium', { skip, timeout }, () => {
   /** @type {import('playwright-core').Browser} */
@@ -131,4 +133,34 @@ describe('memory in Chromium', { skip, timeout }, () => {
         await server.close();
       }
     });
+
+  it('a thread that dies at work ends the text with a code, and another memory has new threads', async () => {
+    const thread = await readFile(join(root, 'dist/tansy-thread.js'), 'utf8');
+    /* too little stack for its work: it traps in the middle of it */
+    const extra = new Map([['/dist/tansy-thread.js', `addEventListener('message', ({ data }) => (data.stack = 256));\n${thread}`]]);
+    const server = await startServer({ isolated: true, extra });
+    const { page, close } = await openPage(browser);
+    try {
+      await page.goto(`${server.url}/tests/browser/pages/blank.html`);
+      await page.evaluate(async (path) => {
+        const { load } = await import('/dist/tansy.esm.js');
+        globalThis.model = await load(path, { threads: 2 });
+      }, MODEL_PATH);
+      const code = await page.evaluate(() => globalThis.model.generate('Once', { ignoreEos: true, maxTokens: 400 }).text().catch((error) => error.code));
+      assert.equal(code, 'TANSY_WORKER');
+      extra.clear();
+      const got = await page.evaluate(
+        async ([prompt, options]) => {
+          await globalThis.model.setMemoryBudget('min');
+          const generation = globalThis.model.generate(prompt, options);
+          return { text: await generation.text(), ids: generation.ids };
+        },
+        [PROMPT, GREEDY],
+      );
+      assert.deepEqual(got, expected);
+    } finally {
+      await close();
+      await server.close();
+    }
+  });
 });

@@ -4,6 +4,8 @@
 
 #if defined(TANSY_HAVE_THREADS)
 #include <pthread.h>
+
+#include "base/wait.h"
 #endif
 
 enum { N_THREADS = 4, MAX_ITEMS = 300 };
@@ -78,12 +80,55 @@ static void test_team(void) {
     check_alone_items(&team);
   }
 }
+
+/* The worker's first item never ends; with `how` it says so, else it is silent. */
+enum { SILENTLY, ALOUD };
+struct death {
+  _Atomic uint32_t is_dying, is_released;
+  int how;
+};
+
+static void dying_body(void *ctx, uint32_t begin, uint32_t end, uint32_t thread) {
+  struct death *d = ctx;
+  (void)begin;
+  (void)end;
+  if (thread == 0) {
+    while (!d->is_dying) thrd_yield(); /* the leader leaves an item to the worker */
+    return;
+  }
+  d->is_dying = 1;
+  if (d->how == ALOUD) tansy_parallel_end(&team);
+  while (!d->is_released) thrd_yield();
+}
+
+static void check_death(int how) {
+  struct death d = {.how = how};
+  pthread_t thread;
+  tansy_parallel_init(&team, 2);
+  CHECK_EQ(pthread_create(&thread, NULL, work, (void *)(uintptr_t)1), 0);
+  int64_t start = tansy_now_ns();
+  tansy_parallel_for(&team, 64, 1000, dying_body, &d);
+  double s = (double)(tansy_now_ns() - start) / 1e9;
+  printf("given up after %.2f s\n", s);
+  CHECK(team.is_lost);
+  CHECK(how == ALOUD || s > 9);
+  check_alone_items(&team);
+  d.is_released = 1;
+  tansy_parallel_end(&team);
+  CHECK_EQ(pthread_join(thread, NULL), 0);
+}
+
+static void test_death_of_a_worker(void) {
+  check_death(ALOUD);
+  check_death(SILENTLY);
+}
 #endif
 
 int main(void) {
   RUN(test_alone);
 #if defined(TANSY_HAVE_THREADS)
   RUN(test_team);
+  RUN(test_death_of_a_worker);
 #endif
   return test_finish();
 }
