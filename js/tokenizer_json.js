@@ -18,10 +18,9 @@ const GPT2 = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|
  */
 export function asRustReads(json) {
   const { model, added_tokens: added } = json;
-  if (model?.type === 'BPE' && model.continuing_subword_prefix) throw new Error('BPE with a continuing_subword_prefix is not supported');
-  if (model?.type === 'Unigram' && model.byte_fallback) throw new Error('Unigram with byte_fallback is not supported');
-  const single = (added ?? []).find((/** @type {any} */ token) => token?.single_word);
-  if (single !== undefined) throw new Error(`the added token ${JSON.stringify(single.content)} is a single_word, which is not supported`);
+  if (model?.type === 'BPE' && model.continuing_subword_prefix) throw unsupported('BPE with a continuing_subword_prefix');
+  if (model?.type === 'Unigram' && model.byte_fallback) throw unsupported('Unigram with byte_fallback');
+  if (added?.some((/** @type {any} */ token) => token?.single_word)) throw unsupported('an added token that is a single_word');
   return {
     normalizer: null,
     post_processor: null,
@@ -41,8 +40,6 @@ function cuts(part) {
     case 'Punctuation': return split(PUNCTUATION, part.behavior ?? 'Isolated');
     case 'Whitespace': return split(`[${WORD}]+|[^${WORD}${SPACE}]+`, 'Removed', true);
     case 'WhitespaceSplit': return split(SPACE, 'Removed');
-    case 'BertPreTokenizer': return sequence(split(SPACE, 'Removed'), split(PUNCTUATION, 'Isolated'));
-    case 'CharDelimiterSplit': return split(quoted(part.delimiter), 'Removed');
     case 'ByteLevel': return part.add_prefix_space || part.use_regex === false ? part : sequence(split(GPT2, 'Isolated'), { ...part, use_regex: false });
     case 'Metaspace': {
       const whole = { ...part, prepend_scheme: prependScheme(part) };
@@ -72,27 +69,25 @@ const sequence = (...parts) => ({ type: 'Sequence', pretokenizers: parts });
  * @returns {Part}
  */
 function split(source, behavior, invert = false) {
-  const isolated = (/** @type {string} */ Regex) => ({ type: 'Split', pattern: { Regex }, behavior: 'Isolated', invert: false });
-  const rest = `(?:(?!${source})[\\s\\S])*`;
-  switch (behavior) {
-    case 'Removed': return { ...isolated(source), behavior, invert };
-    case 'Isolated': return isolated(source);
-    case 'Contiguous': return isolated(`(?:${source})+`);
-    case 'MergedWithPrevious':
-      if (!invert) return isolated(`${rest}(?:${source})`);
-      break;
-    case 'MergedWithNext':
-      if (!invert) return isolated(`(?:${source})${rest}`);
-  }
-  throw new Error(`a Split that is ${invert ? 'inverted and ' : ''}${behavior} is not supported`);
+  const match = `(?:${source})`;
+  const others = `(?:(?!${source})[\\s\\S])*`;
+  /** @type {Record<string, string>} */
+  const isolated = { Isolated: match, Contiguous: `${match}+`, ...(invert ? {} : { MergedWithPrevious: others + match, MergedWithNext: match + others }) };
+  const removed = behavior === 'Removed';
+  const Regex = removed ? match : isolated[behavior];
+  if (Regex === undefined) throw unsupported(`a Split that is ${invert ? 'inverted and ' : ''}${behavior}`);
+  return { type: 'Split', pattern: { Regex }, behavior: removed ? behavior : 'Isolated', invert: removed && invert };
 }
 
 /** @param {any} pattern @returns {string} */
 function sourceOf(pattern) {
   if (typeof pattern?.Regex === 'string') return pattern.Regex;
   if (typeof pattern?.String === 'string') return quoted(pattern.String);
-  throw new Error('a Split without a pattern is not supported');
+  throw unsupported('a Split without a pattern');
 }
 
 /** @param {unknown} text @returns {string} an expression that matches it */
 const quoted = (text) => String(text).replace(/[\\^$.*+?()[\]{}|]/g, '\\$&');
+
+/** @param {string} what @returns {Error} */
+const unsupported = (what) => new Error(`${what} is not supported`);

@@ -54,7 +54,6 @@ const CUTS = [
   ['naïve x² _1', { type: 'Whitespace' }, ['naïve', 'x', '²', '_1']],
   ['a \ufeff\tb', { type: 'WhitespaceSplit' }, ['a', '\ufeff', 'b']],
   ['no, "yes"', { type: 'BertPreTokenizer' }, ['no', ',', '"', 'yes', '"']],
-  ['a.b..c', { type: 'CharDelimiterSplit', delimiter: '.' }, ['a', 'b', 'c']],
   ['a  bc', { type: 'Metaspace', replacement: '▁', add_prefix_space: true }, ['▁a', '▁', '▁bc']],
   ['a  bc', { type: 'Metaspace', replacement: '▁', add_prefix_space: false }, ['a', '▁', '▁bc']],
   ['a  bc', { type: 'Metaspace', replacement: '▁', prepend_scheme: 'first', split: false }, ['▁a▁▁bc']],
@@ -90,7 +89,7 @@ for (const [what, words, edit] of /** @type {[string, RegExp, (json: any) => voi
   ['a normalizer', /Nmt/, (j) => void (j.normalizer = { type: 'Nmt' })],
   ['a prefix within words', /continuing_subword_prefix/, (j) => void (j.model.continuing_subword_prefix = '##')],
   ['bytes in Unigram', /Unigram with byte_fallback/, (j) => void (j.model = { type: 'Unigram', unk_id: 0, byte_fallback: true, vocab: [['<unk>', 0]] })],
-  ['a token that is a word', /"x".*single_word/, (j) => void j.added_tokens.push({ id: 0, content: 'x', single_word: true })],
+  ['a token that is a word', /single_word/, (j) => void j.added_tokens.push({ id: 0, content: 'x', single_word: true })],
 ]))
   test(`refused by name: ${what}`, () => {
     const { json, list } = greedy('ab', null);
