@@ -6,7 +6,7 @@ import { TansyError } from '../errors.js';
 import { countParameters, readTensors } from '../tensors.js';
 import { formatBytes } from '../units.js';
 import { tensorTable } from './compress.js';
-import { StatusLine, printJson } from './output.js';
+import { StatusLine, printJson, table } from './output.js';
 import { packProgress, runPack } from './pack.js';
 
 /** @type {import('./args.js').Command} */
@@ -16,10 +16,10 @@ export const command = {
   usage: 'FILE [flags]',
   positionals: [1, 1],
   flags: {
-    bits: { names: ['--bits'], type: 'number', min: 0.5, max: 8, value: 'N', help: 'for a .safetensors FILE: quantize each matrix first, with the one step that gives its integers an entropy of N bits; 4' },
+    bits: { names: ['--bits'], type: 'number', min: 0.5, max: 8, value: 'N', help: 'for a .safetensors FILE: quantize each matrix first, with the one step that gives its integers an entropy of N bits; 4. Rows and columns are taken in the order of their spread where that pays; a list of the order is counted (order_bytes)' },
     dump: { names: ['--dump'], type: 'string', value: 'OUT.i32', help: 'write the integers of all coded matrices there, in file order (32-bit little-endian)' },
   },
-  notes: ['JSON: tensors: [{name, shape, entropy, bits_per_weight, escapes, …}] and the totals.'],
+  notes: ['JSON: tensors: [{name, shape, entropy, bits_per_weight, escapes, …}] and the totals; of a .tansy file also parts: what the bytes are spent on.'],
   run,
 };
 
@@ -39,10 +39,21 @@ async function run({ positionals, values }, signal) {
   if (!file.endsWith('.safetensors')) report.bits_per_weight = (report.file_bytes * 8) / countParameters(readTensors(readHeaderOf(file)));
   if (values.json) return printJson(report);
   process.stdout.write(tensorTable(report.tensors.filter((/** @type {any} */ t) => t.kind === 'CODED')));
+  if (report.parts !== undefined) process.stdout.write(`\n${partsTable(report.parts)}`);
   const totals = [];
   if (report.file_bytes !== undefined) totals.push(`file ${formatBytes(report.file_bytes)}`);
   if (report.bits_per_weight !== undefined) totals.push(`${report.bits_per_weight.toFixed(3)} bits per weight, every byte counted`);
   if (totals.length > 0) process.stdout.write(`\n${totals.join(', ')}\n`);
+}
+
+/**
+ * Where the bytes are.
+ * @param {Record<string, number>} parts
+ */
+function partsTable(parts) {
+  const all = Object.values(parts).reduce((sum, nbytes) => sum + nbytes, 0);
+  const rows = Object.entries(parts).map(([name, nbytes]) => [name.replaceAll('_', ' '), String(nbytes), ((100 * nbytes) / all).toFixed(2)]);
+  return table(['part', 'bytes', '%'], rows, [false, true, true]);
 }
 
 /**

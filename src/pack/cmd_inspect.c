@@ -1,15 +1,15 @@
-/* cmd_inspect.c: tansy-pack inspect: what every tensor of a .tansy file costs, or what plain integers of every matrix of a
- * safetensors file would cost. */
+/* cmd_inspect.c: tansy-pack inspect: what every tensor of a .tansy file costs; of bare matrices, inspect_bare.c. */
 #define _POSIX_C_SOURCE 200809L
 #include <stdlib.h>
 #include <string.h>
 
+#include "codec/tile.h"
 #include "format/container.h"
 #include "pack/checkpoint.h"
 #include "pack/command.h"
+#include "pack/inspect.h"
 #include "pack/model_file.h"
 #include "pack/numeric.h"
-#include "pack/quantize.h"
 
 /* Shannon entropy of n integers in one table, bits each; -1: they spread too wide to be counted */
 static enum tansy_status entropy_of(const int32_t *z, size_t n, double *out, struct tansy_failure *failure) {
@@ -32,9 +32,32 @@ static enum tansy_status entropy_of(const int32_t *z, size_t n, double *out, str
   return TANSY_OK;
 }
 
+/* where the bytes of a file are; HEADER, ATTACHMENTS and VECTORS are of the file only */
+enum part { HEADER, ATTACHMENTS, VECTORS, ROW_SCALES, TABLES, CLASSES, OFFSETS, ESCAPES, STATES, RAW_BITS, CODES, N_PARTS };
+static const char *const part_names[N_PARTS] = {"header", "attachments", "vectors", "row_scales", "tables", "classes", "offsets", "escapes", "states", "raw_bits", "codes"};
+
 struct coded_figures {
   double entropy, n_zero;
+  uint64_t part[N_PARTS];
 };
+
+static void parts_of(const struct tansy_coded *c, const struct tansy_record *r, uint64_t *part) {
+  uint64_t n_groups = tansy_pad_rows(r->n_rows) / TANSY_GROUP_N_ROWS, n_steps = tansy_coded_n_steps(c);
+  part[ROW_SCALES] = tansy_record_prefix_nbytes(r);
+  part[CLASSES] = (c->row_class ? (n_groups + 1) / 2 : 0) + (c->step_class ? (n_steps + 1) / 2 : 0);
+  part[TABLES] = (uint64_t)(c->tile_offsets - c->head) - part[CLASSES]; /* and a few bytes before them */
+  part[OFFSETS] = 4 * (uint64_t)(c->n_tiles - 1);
+  part[ESCAPES] = c->shape.head_nbytes - part[TABLES] - part[CLASSES] - part[OFFSETS];
+  part[STATES] = (uint64_t)c->n_tiles * c->n_sets * TANSY_SET_NBYTES;
+  part[RAW_BITS] = n_groups * tansy_group_raw_nbytes(r->shape.raw_bits, (uint32_t)n_steps);
+  part[CODES] = c->tiles_nbytes - part[STATES] - part[RAW_BITS];
+}
+
+static void out_parts(struct tansy_out *out, const uint64_t *part, int first) {
+  tansy_out_begin(out, "parts", '{');
+  for (int i = first; i < N_PARTS; i++) tansy_out_uint(out, part_names[i], part[i]);
+  tansy_out_end(out, '}');
+}
 
 /* decodes all integers of a coded tensor through the portable reader; `dump`, when not NULL, gets them as i32 */
 static enum tansy_status read_figures(const struct tansy_model_file *file, const struct tansy_index *index, const struct tansy_record *r,
@@ -56,6 +79,7 @@ static enum tansy_status read_figures(const struct tansy_model_file *file, const
   }
   if (status == TANSY_OK) status = entropy_of(z, n, &out->entropy, failure);
   if (status == TANSY_OK) {
+    parts_of(&coded, r, out->part);
     size_t zeros = 0;
     for (size_t i = 0; i < n; i++) zeros += z[i] == 0;
     out->n_zero = (double)zeros / (double)n;
@@ -67,14 +91,14 @@ static enum tansy_status read_figures(const struct tansy_model_file *file, const
   return status;
 }
 
-static void shape(struct tansy_out *out, uint64_t n_rows, uint64_t n_cols) {
+void tansy_out_shape(struct tansy_out *out, uint64_t n_rows, uint64_t n_cols) {
   tansy_out_begin(out, "shape", '[');
   tansy_out_uint(out, NULL, n_rows);
   tansy_out_uint(out, NULL, n_cols);
   tansy_out_end(out, ']');
 }
 
-static void matrix_figures(struct tansy_out *out, const struct tansy_coded_shape *s, uint64_t nbytes, double coded_bits, double entropy, double zeros) {
+void tansy_out_coded(struct tansy_out *out, const struct tansy_coded_shape *s, uint64_t nbytes, double coded_bits, double entropy, double zeros) {
   double n = (double)s->n_rows * s->n_cols;
   tansy_out_uint(out, "bytes", nbytes);
   tansy_out_number(out, "bits_per_weight", (double)nbytes * 8 / n);
@@ -89,7 +113,7 @@ static void matrix_figures(struct tansy_out *out, const struct tansy_coded_shape
 }
 
 static enum tansy_status inspect_tensor(struct tansy_out *out, const struct tansy_model_file *file, const struct tansy_index *index,
-                                        const struct tansy_record *r, FILE *dump, struct tansy_failure *failure) {
+                                        const struct tansy_record *r, FILE *dump, uint64_t *total, struct tansy_failure *failure) {
   static const char *const kinds[] = {"F32", "F16", "LOG8", "CODED"};
   static const char *const scales[] = {"uniform", "half-octave", "F16"};
   char name[96];
@@ -99,14 +123,17 @@ static enum tansy_status inspect_tensor(struct tansy_out *out, const struct tans
   tansy_out_begin(out, NULL, '{');
   tansy_out_string(out, "name", name);
   tansy_out_string(out, "kind", kinds[r->kind]);
-  shape(out, r->n_rows, r->n_cols);
+  tansy_out_shape(out, r->n_rows, r->n_cols);
   if (r->kind == TANSY_KIND_CODED) {
     double n = (double)r->n_rows * r->n_cols;
-    matrix_figures(out, &r->shape, r->nbytes, (double)(r->nbytes - tansy_record_prefix_nbytes(r)) * 8 / n, figures.entropy, figures.n_zero);
+    tansy_out_coded(out, &r->shape, r->nbytes, (double)(r->nbytes - tansy_record_prefix_nbytes(r)) * 8 / n, figures.entropy, figures.n_zero);
     tansy_out_string(out, "row_scale", scales[r->row_scale]);
+    out_parts(out, figures.part, ROW_SCALES);
+    for (int i = ROW_SCALES; i < N_PARTS; i++) total[i] += figures.part[i];
   } else {
     tansy_out_uint(out, "bytes", r->nbytes);
     tansy_out_number(out, "bits_per_weight", (double)r->nbytes * 8 / r->n_cols);
+    total[VECTORS] += r->nbytes;
   }
   tansy_out_end(out, '}');
   return TANSY_OK;
@@ -116,6 +143,7 @@ static enum tansy_status inspect_model(const char *path, FILE *dump, struct tans
   struct tansy_model_file file;
   struct tansy_index index;
   uint32_t failed;
+  uint64_t part[N_PARTS] = {0};
   TANSY_TRY(tansy_model_file_open(path, &file, failure));
   enum tansy_status status = tansy_index_open(file.header, file.header_nbytes, &index, &failed);
   if (status != TANSY_OK) tansy_fail(failure, status, "%s: the index is damaged (tensor %d)", path, (int)failed);
@@ -149,6 +177,7 @@ static enum tansy_status inspect_model(const char *path, FILE *dump, struct tans
       tansy_out_string(out, "encoding", a.encoding ? "gzip" : "raw");
       tansy_out_uint(out, "bytes", a.nbytes);
       tansy_out_uint(out, "raw_bytes", a.raw_nbytes);
+      part[ATTACHMENTS] += a.nbytes;
       tansy_out_end(out, '}');
     }
     tansy_out_end(out, ']');
@@ -157,90 +186,13 @@ static enum tansy_status inspect_model(const char *path, FILE *dump, struct tans
     for (uint32_t i = 0; i < index.n_tensors && status == TANSY_OK; i++) {
       struct tansy_record r;
       tansy_index_next_tensor(&walk, &r);
-      status = inspect_tensor(out, &file, &index, &r, dump, failure);
+      status = inspect_tensor(out, &file, &index, &r, dump, part, failure);
     }
     tansy_out_end(out, ']');
+    part[HEADER] = file.header_nbytes;
+    out_parts(out, part, HEADER);
   }
   tansy_model_file_close(&file);
-  return status;
-}
-
-/* of 16-bit integers */
-static double entropy_of_rounded(const int16_t *z, size_t n, uint32_t *count) {
-  memset(count, 0, (1 << 16) * sizeof *count);
-  for (size_t i = 0; i < n; i++) count[z[i] + (1 << 15)]++;
-  double bits = 0;
-  for (size_t i = 0; i < 1 << 16; i++)
-    if (count[i]) bits -= (double)count[i] * tansy_log_f64((double)count[i] / (double)n);
-  return bits / (double)n / 0.6931471805599453;
-}
-
-/* z = w / step rounded, with the step of the whole matrix at which z has an entropy of `bits`; no integer beyond 16 bits */
-static enum tansy_status quantize_to_entropy(const float *w, uint32_t n_rows, uint32_t n_cols, double bits, int16_t *z, struct tansy_rows *rows,
-                                             struct tansy_failure *failure) {
-  enum { N_HALVINGS = 15 }; /* of the interval of log(step): 15 octaves / 2^15 */
-  uint32_t *count = malloc((1 << 16) * sizeof *count);
-  if (!count) return tansy_fail_memory(failure);
-  tansy_absmax_rows(w, n_rows, n_cols, rows->value);
-  float largest = 0, limit = tansy_integer_limit(16);
-  for (uint32_t i = 0; i < n_rows; i++) largest = rows->value[i] > largest ? rows->value[i] : largest;
-  double low = 0, high = 15; /* log2 of the step over the least one */
-  for (int i = 0; i <= N_HALVINGS; i++) {
-    const double middle = i < N_HALVINGS ? (low + high) / 2 : low;
-    tansy_rows_set_uniform(rows, (float)((double)(largest / limit) * tansy_exp_f64(0.6931471805599453 * middle)));
-    tansy_round_rows(w, n_rows, n_cols, rows->value, limit, z);
-    if (entropy_of_rounded(z, (size_t)n_rows * n_cols, count) < bits) high = middle;
-    else low = middle;
-  }
-  free(count);
-  return TANSY_OK;
-}
-
-/* one matrix of a safetensors file as plain integers */
-static enum tansy_status inspect_entry(struct tansy_out *out, const struct tansy_safetensors *st, const struct tansy_safetensors_entry *e,
-                                       double bits, struct tansy_failure *failure) {
-  struct tansy_writer writer = {0};
-  struct tansy_matrix_stats stats;
-  struct tansy_rows rows;
-  uint32_t n_rows = (uint32_t)e->shape[0], n_cols = (uint32_t)e->shape[1];
-  float *w = malloc(e->n_values * sizeof *w);
-  int16_t *z = malloc(e->n_values * sizeof *z);
-  enum tansy_status status = tansy_rows_init(&rows, n_rows, failure);
-  if (status == TANSY_OK && (!w || !z)) status = tansy_fail_memory(failure);
-  if (status == TANSY_OK && tansy_safetensors_read(st, e, 0, e->n_values, w) != TANSY_OK)
-    status = tansy_fail(failure, TANSY_ERR_IO, "tensor %s cannot be read", e->name);
-  if (status == TANSY_OK) status = quantize_to_entropy(w, n_rows, n_cols, bits, z, &rows, failure);
-  if (status == TANSY_OK) status = tansy_writer_add_matrix(&writer, TANSY_ROLE_Q, 0, n_rows, n_cols, (struct tansy_integers){z, NULL}, &rows, &stats, failure);
-  if (status == TANSY_OK) {
-    tansy_out_begin(out, NULL, '{');
-    tansy_out_string(out, "name", e->name);
-    tansy_out_string(out, "kind", "CODED");
-    shape(out, n_rows, n_cols);
-    matrix_figures(out, &writer.blobs[0].shape, stats.nbytes, stats.coded_bits, stats.entropy_bits, (double)stats.n_zero / (double)e->n_values);
-    tansy_out_end(out, '}');
-  }
-  tansy_writer_free(&writer);
-  tansy_rows_free(&rows);
-  free(w);
-  free(z);
-  return status;
-}
-
-static enum tansy_status inspect_safetensors(const char *path, double bits, struct tansy_out *out, struct tansy_failure *failure) {
-  struct tansy_safetensors st;
-  char what[300];
-  enum tansy_status status = tansy_safetensors_open(path, &st, what, sizeof what);
-  if (status != TANSY_OK) return tansy_fail(failure, status, "%s: %s", path, what);
-  tansy_out_string(out, "file", path);
-  tansy_out_number(out, "integer_bits", bits);
-  tansy_out_begin(out, "tensors", '[');
-  for (uint32_t i = 0; i < st.n_entries && status == TANSY_OK; i++) {
-    const struct tansy_safetensors_entry *e = &st.entries[i];
-    if (e->n_dims == 2 && e->dtype != TANSY_DTYPE_OTHER && e->n_values > 0 && e->shape[0] <= TANSY_MAX_DIM && e->shape[1] <= TANSY_MAX_COLS)
-      status = inspect_entry(out, &st, e, bits, failure);
-  }
-  tansy_out_end(out, ']');
-  tansy_safetensors_close(&st);
   return status;
 }
 
@@ -261,7 +213,7 @@ enum tansy_status tansy_command_inspect(int argc, char **argv, struct tansy_fail
   bool is_safetensors = n > 12 && strcmp(path + n - 12, ".safetensors") == 0;
   FILE *dump = dump_path && !is_safetensors ? fopen(dump_path, "wb") : NULL;
   enum tansy_status status = dump_path && !dump ? tansy_fail(failure, TANSY_ERR_IO, "--dump: %s cannot be written (of a .tansy file only)", dump_path)
-                             : is_safetensors   ? inspect_safetensors(path, bits, &out, failure)
+                             : is_safetensors   ? tansy_inspect_bare(path, bits, &out, failure)
                                                 : inspect_model(path, dump, &out, failure);
   if (dump && fclose(dump) != 0 && status == TANSY_OK) status = tansy_fail(failure, TANSY_ERR_IO, "%s cannot be written", dump_path);
   tansy_out_end(&out, '}');

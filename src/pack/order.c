@@ -58,8 +58,7 @@ static int compare_items(const void *a, const void *b) {
   return x->number < y->number ? -1 : 1;
 }
 
-/* numbers 0..n-1 by key, ascending; NULL when memory is short */
-static uint32_t *sorted(const double *key, uint32_t n) {
+uint32_t *tansy_order_sorted(const double *key, uint32_t n) {
   struct item *items = malloc(n * sizeof *items);
   uint32_t *order = malloc(n * sizeof *order);
   for (uint32_t i = 0; items && order && i < n; i++) items[i] = (struct item){key[i], i};
@@ -83,7 +82,7 @@ static enum tansy_status order_values(struct keys *k, uint32_t layer, struct tan
     double key[1024] = {0}; /* head_dim is at most 1024 (hf_config.c) */
     for (uint32_t h = group * share; h < (group + 1) * share; h++)
       for (uint32_t i = 0; i < d; i++) key[i] += k->key[h * d + i];
-    uint32_t *order = sorted(key, d);
+    uint32_t *order = tansy_order_sorted(key, d);
     if (!order) return tansy_fail_memory(failure);
     for (uint32_t i = 0; i < d; i++) v[group * d + i] = group * d + order[i];
     for (uint32_t h = group * share; h < (group + 1) * share; h++)
@@ -111,7 +110,7 @@ static enum tansy_status order_layer(struct keys *k, uint32_t layer, struct tans
     TANSY_TRY(column_keys(k, s, k->square[site], failure));
     if (site == TANSY_SITE_ATTN_OUT)
       TANSY_TRY(order_values(k, layer, failure));
-    else if (!(k->order->mlp[layer] = sorted(k->key, s->n_cols)))
+    else if (!(k->order->mlp[layer] = tansy_order_sorted(k->key, s->n_cols)))
       return tansy_fail_memory(failure);
   }
   return TANSY_OK;
@@ -133,7 +132,7 @@ static enum tansy_status order_all(struct keys *k, struct tansy_runner *r, struc
   tansy_calibrate_head(r, buffers, x, windows->n, see_squares, k);
   const struct tansy_source *head = tansy_checkpoint_find(c, c->config.tied ? TANSY_ROLE_EMBED : TANSY_ROLE_HEAD, 0);
   TANSY_TRY(add_hidden(k, head, k->square[TANSY_SITE_HEAD], failure));
-  return (k->order->hidden = sorted(k->hidden, c->config.hidden)) ? TANSY_OK : tansy_fail_memory(failure);
+  return (k->order->hidden = tansy_order_sorted(k->hidden, c->config.hidden)) ? TANSY_OK : tansy_fail_memory(failure);
 }
 
 enum tansy_status tansy_order_make(const struct tansy_checkpoint *checkpoint, struct tansy_team *team, const struct tansy_windows *windows,

@@ -22,4 +22,7 @@ void tansy_order_free(struct tansy_order *order);
 /* sources [n]: reads are in the new order from now on, as long as `order` lives */
 void tansy_order_apply(const struct tansy_order *order, struct tansy_source *sources, uint32_t n);
 
+/* numbers 0..n-1 by key, ascending, to be freed; NULL when memory is short */
+uint32_t *tansy_order_sorted(const double *key, uint32_t n);
+
 #endif

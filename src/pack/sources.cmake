@@ -18,6 +18,7 @@ set(TANSY_PACK_SOURCES
   src/pack/gradient.c
   src/pack/hf_config.c
   src/pack/hf_names.c
+  src/pack/inspect_bare.c
   src/pack/linalg.c
   src/pack/meet_kl.c
   src/pack/model_file.c
