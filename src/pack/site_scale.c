@@ -1,6 +1,7 @@
 /* site_scale.c: see site_scale.h. */
 #include "pack/site_scale.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 
 static uint32_t site_norm(enum tansy_site site) {
@@ -24,6 +25,16 @@ enum tansy_status tansy_job_add_scale(struct tansy_job *job, uint32_t role, uint
   return TANSY_OK;
 }
 
+/* A byte a value will do where weights are divided by what is stored: values that LOG8 holds, so positive and of no great range. */
+static bool fits_log8(const float *values, uint32_t n) {
+  float largest = 0, smallest = values[0];
+  for (uint32_t i = 0; i < n; i++) {
+    if (values[i] > largest) largest = values[i];
+    if (values[i] < smallest) smallest = values[i];
+  }
+  return smallest > 0 && smallest >= largest * 0x1p-15f;
+}
+
 /* norm.weight * wanted, rounded as stored; effective = stored / norm.weight */
 static enum tansy_status add_norm(struct tansy_job *job, const struct tansy_source *s, const float *wanted, float *effective,
                                   struct tansy_failure *failure) {
@@ -32,7 +43,8 @@ static enum tansy_status add_norm(struct tansy_job *job, const struct tansy_sour
   enum tansy_status status = weight && product ? tansy_checkpoint_read(job->checkpoint, s, 0, 1, weight, failure) : tansy_fail_memory(failure);
   if (status == TANSY_OK) {
     for (uint32_t i = 0; i < n; i++) product[i] = wanted ? weight[i] * wanted[i] : weight[i];
-    status = tansy_writer_add_vector(&job->writer, s->role, s->layer, product, n, product, failure);
+    status = wanted && fits_log8(product, n) ? tansy_writer_add_log8(&job->writer, s->role, s->layer, product, n, product, failure)
+                                             : tansy_writer_add_vector(&job->writer, s->role, s->layer, product, n, product, failure);
     /* a weight of 0, or one that rounds to 0, leaves a channel that is always 0: its scale does not matter */
     for (uint32_t i = 0; i < n && status == TANSY_OK; i++) effective[i] = wanted && weight[i] != 0 && product[i] != 0 ? product[i] / weight[i] : 1;
   }

@@ -1,8 +1,8 @@
 /* site_scale.h: column scales of a site, put where they cost least.
  *
  * W ~ row * z * col needs the site's input multiplied by col. Where the input comes out of a norm, col is multiplied into the
- * norm's stored weight (and bias) and takes no byte of its own; else it is a LOG8 vector. Either way it is rounded first, and
- * the rounded scale is what the weights are divided by, so rounding costs nothing. */
+ * norm's stored weight (and bias) and takes no byte of its own; else it is a vector. LOG8 either way, if it can be: it is rounded
+ * first, and the rounded scale is what the weights are divided by, so rounding costs nothing. */
 #ifndef TANSY_PACK_SITE_SCALE_H
 #define TANSY_PACK_SITE_SCALE_H
 
