@@ -10,6 +10,7 @@ import { formatBytes } from '../units.js';
 import { usageError } from './args.js';
 import { StatusLine, countEveryByte, printJson, table } from './output.js';
 import { idsToBytes, packProgress, packThreads, runPack, withTemporaryFiles } from './pack.js';
+import { readPlainText } from './plain_text.js';
 
 /** @type {import('./args.js').Command} */
 export const command = {
@@ -169,7 +170,7 @@ function calibrationIds(input, values) {
     return undefined;
   }
   const path = values.calibration ?? new URL('./calibration.txt', import.meta.url);
-  return idsToBytes(tokenizer.encode(readText(path), true), vocabOf(input));
+  return idsToBytes(tokenizer.encode(readPlainText(path, 'calibration text', 'TANSY_CALIBRATION'), true), vocabOf(input));
 }
 
 /**
@@ -201,29 +202,6 @@ function warnOfTokenizer(input) {
     if (!(error instanceof TansyError)) throw error;
     process.stderr.write(`warning: ${error.message}\n`);
   }
-}
-
-/**
- * A calibration text: UTF-8 without control characters, and some of it.
- * @param {string | URL} path
- */
-function readText(path) {
-  let bytes;
-  try {
-    bytes = readFileSync(path);
-  } catch (error) {
-    throw new TansyError('TANSY_NOT_FOUND', `The calibration text ${path} cannot be read (${/** @type {NodeJS.ErrnoException} */ (error).code}); check the path.`, {}, error);
-  }
-  const unusable = (/** @type {string} */ why) => new TansyError('TANSY_CALIBRATION', `The calibration text ${path} ${why}; give a plain UTF-8 text such as the model writes.`);
-  let text;
-  try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch {
-    throw unusable('is binary, or text that is not UTF-8');
-  }
-  if (text.trim() === '') throw unusable('is empty');
-  if (/[\0-\x08\x0e-\x1a\x1c-\x1f]/.test(text)) throw unusable('is binary: it has control characters');
-  return text;
 }
 
 /** @param {string} input */

@@ -10,6 +10,7 @@ import { usageError } from './args.js';
 import { vocabOf } from './compress.js';
 import { StatusLine, countEveryByte, printJson } from './output.js';
 import { idsToBytes, packProgress, packThreads, runPack, withTemporaryFiles } from './pack.js';
+import { readPlainText } from './plain_text.js';
 
 /** @type {import('./args.js').Command} */
 export const command = {
@@ -104,7 +105,7 @@ async function readInputs(values, signal) {
   const { vocab, encode, dispose } = await tokenizerOf(values.model, signal);
   try {
     return {
-      text: values.text === undefined ? undefined : idsToBytes(encode(readFileSync(values.text, 'utf8')), vocab),
+      text: values.text === undefined ? undefined : idsToBytes(encode(readPlainText(values.text, 'text', 'TANSY_ARGUMENT')), vocab),
       lambada: values.lambada === undefined ? undefined : lastWords(encode, values.lambada, values.texts ?? Infinity),
     };
   } finally {
@@ -123,6 +124,7 @@ async function tokenizerOf(path, signal) {
     return { vocab: model.config.vocab, encode: (text) => model.tokenize(text, { addBos: true }), dispose: () => model.dispose() };
   }
   const config = join(path, 'tokenizer_config.json');
+  if (!existsSync(join(path, 'tokenizer.json'))) throw new TansyError('TANSY_NO_TOKENIZER', `${path} has no tokenizer.json; give token ids with --tokens.`);
   const vocab = vocabOf(path);
   const tokenizer = new Tokenizer(readFileSync(join(path, 'tokenizer.json'), 'utf8'), existsSync(config) ? readFileSync(config, 'utf8') : undefined, vocab);
   const { bos_token_id: bos } = JSON.parse(readFileSync(join(path, 'config.json'), 'utf8'));

@@ -116,6 +116,7 @@ static enum tansy_status read_windows(const struct options *o, const struct tans
   int32_t *ids;
   size_t n_ids;
   TANSY_TRY(tansy_ids_read(o->tokens, config->vocab, &ids, &n_ids, failure));
+  if (!o->window && n_ids >= 2 && n_ids < window) window = (uint32_t)n_ids; /* a short text is one window */
   enum tansy_status status = tansy_windows_cut(ids, n_ids, window, o->max_tokens, out, failure);
   free(ids);
   return status;

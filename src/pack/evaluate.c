@@ -12,7 +12,7 @@ enum tansy_status tansy_windows_cut(const int32_t *ids, size_t n_ids, uint32_t w
                                     struct tansy_failure *failure) {
   uint64_t available = n_ids / window, n = max_tokens ? (max_tokens + window - 1) / window : available;
   if (n > available) n = available;
-  if (n == 0) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "%zu tokens are less than one window of %u", n_ids, window);
+  if (n == 0) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "the text has %zu tokens, less than one window of %u", n_ids, window);
   *out = (struct tansy_windows){.window = window, .n = (uint32_t)n, .tokens = malloc((size_t)n * window * sizeof *out->tokens)};
   if (!out->tokens) return tansy_fail_memory(failure);
   for (uint64_t i = 0; i < n; i++) {

@@ -293,6 +293,35 @@ test('inspect takes rows and columns of a bare matrix in the order of their spre
   assert.ok(of('even').loss < 0.03);
 });
 
+test('eval of texts of every make', async () => {
+  const path = join(folder, 'odd.txt');
+  const perplexity = async (/** @type {Uint8Array | string} */ bytes) => {
+    writeFileSync(path, bytes);
+    return tansyJson(['eval', '-m', model, '--text', path]);
+  };
+  const line = 'low exit, and more of it';
+  const plain = await perplexity(line);
+  assert.deepEqual([plain.windows, plain.window, plain.predictions > 4], [1, plain.predictions + 1, true], 'a short text is one window');
+  assert.equal((await perplexity(`\ufeff${line}`)).perplexity, plain.perplexity, 'a byte order mark is no part of the text');
+  for (const text of [`${line}\r\n${line}\r\n`, line.repeat(400), `${line}\n`.repeat(30), 'ab'])
+    assert.ok(Number.isFinite((await perplexity(text)).perplexity), text.slice(0, 60));
+  for (const [bytes, words] of /** @type {[Uint8Array | string, RegExp][]} */ ([
+    ['', /is empty/],
+    ['\n', /is empty/],
+    [Buffer.from([0x61, 0xff, 0xfe]), /not UTF-8/],
+    [Buffer.from('text', 'utf16le'), /control characters/],
+  ])) {
+    writeFileSync(path, bytes);
+    const { status, stderr } = await tansy(['eval', '-m', model, '--text', path]);
+    assert.equal(status, 2);
+    assert.match(stderr, words);
+    assert.match(stderr, /\[TANSY_ARGUMENT\]/);
+  }
+  const bare = join(folder, 'bare');
+  writeCheckpoint(bare, { tokenizer: false });
+  assert.match((await tansy(['eval', '-m', bare, '--text', path])).stderr, /bare has no tokenizer\.json.*\[TANSY_NO_TOKENIZER\]/);
+});
+
 test('eval of text and of token ids, with and without the reference', async () => {
   const words = join(folder, 'words.txt');
   writeFileSync(words, 'the quick brown fox jumps over the lazy dog. '.repeat(60));
