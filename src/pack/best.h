@@ -15,14 +15,12 @@ struct tansy_best {
   struct tansy_job *job;
   const struct tansy_checkpoint *checkpoint;
   const struct tansy_config *config;
-  struct tansy_float_outer outer;   /* as in the checkpoint */
-  struct tansy_float_outer rounded; /* embedding (and head) as coded */
+  struct tansy_float_outer outer;
   struct tansy_runner runner;
-  struct tansy_site_buffers buffers, rounded_buffers;
   struct tansy_fisher fisher;
   uint32_t n_units;
   struct tansy_unit *units; /* matrices in file order; learned positions are none */
-  float *a, *c;             /* [n, n] of the widest site: E[x_q x_q^T], E[x_f x_q^T] */
+  float *a, *c;             /* [n, n] of the site at hand: E[x_q x_q^T], E[x_f x_q^T] */
   float *effective;         /* [widest site] column scales of the site at hand */
   /* how far the passes that count have come; n_layers 0: the next one begins */
   struct tansy_best_stage {
@@ -39,6 +37,11 @@ struct tansy_best {
   double work;              /* of progress, for the whole pass */
 };
 
+/* number, in the calibration text, of the pass' window i: evenly spread */
+static inline uint32_t tansy_best_window(const struct tansy_best *b, uint32_t i) {
+  return (uint32_t)((uint64_t)i * b->job->calibration.n / b->n_windows);
+}
+
 struct tansy_unit *tansy_best_unit(struct tansy_best *b, uint32_t role, uint32_t layer);
 
 /* lower triangle of what the embedding's rows cost: as look-up table, as head, or both */
@@ -47,8 +50,8 @@ void tansy_best_embed_moment(const struct tansy_best *b, bool as_head, bool as_t
 /* best_measure.c: fills fisher and units */
 enum tansy_status tansy_best_measure(struct tansy_best *b, double work, struct tansy_failure *failure);
 
-/* best_layer.c. embed: the embedding (tied: the head too), into rounded.outer. layer: x and rounded_x move on one layer.
- * head: an untied head. Each writes what belongs to it into the job's writer, in file order. */
+/* best_layer.c. embed: the embedding (tied: the head too), and x and rounded_x of the windows. layer: x and rounded_x move on one layer.
+ * final: an untied head. Each writes what belongs to it into the job's writer, in file order. */
 enum tansy_status tansy_best_embed(struct tansy_best *b, struct tansy_failure *failure);
 enum tansy_status tansy_best_layer(struct tansy_best *b, uint32_t layer, struct tansy_failure *failure);
 enum tansy_status tansy_best_final(struct tansy_best *b, struct tansy_failure *failure);

@@ -12,7 +12,7 @@
 #include "pack/numeric.h"
 #include "pack/site_scale.h"
 
-/* ---- rounding one matrix ---- */
+enum { ROWS_NBYTES = 64 << 20, ROWS_MULTIPLE = 32 };
 
 /* row scales of a unit: c / sqrt(kappa) / mean of L_jj, times r_i */
 static enum tansy_status set_rows(const struct tansy_unit *u, double step, struct tansy_rows *rows, struct tansy_failure *failure) {
@@ -21,33 +21,6 @@ static enum tansy_status set_rows(const struct tansy_unit *u, double step, struc
     tansy_rows_set_half_octaves(rows, (float)(step * u->r_base), u->code);
   else
     tansy_rows_set_uniform(rows, (float)step);
-  return TANSY_OK;
-}
-
-/* w [n_rows, n_cols]: target in, rounded weights out. `mean`: geometric mean of L_jj, by which column scales are 1 on average */
-static enum tansy_status round_unit(struct tansy_best *b, struct tansy_unit *u, const float *l, double mean, float *w, struct tansy_failure *failure) {
-  const struct tansy_source *s = u->source;
-  struct tansy_rows rows;
-  TANSY_TRY(set_rows(u, tansy_exp_f64(b->log_c) / sqrt(u->kappa) / mean, &rows, failure));
-  int32_t *z = malloc((size_t)s->n_rows * s->n_cols * sizeof *z);
-  enum tansy_status status = z ? TANSY_OK : tansy_fail_memory(failure);
-  if (status == TANSY_OK) {
-    struct tansy_gptq g = {.l = l, .col = b->effective, .row = rows.value, .weight = u->weight, .m = u->factor, .block = u->block, .n_rows = s->n_rows, .n = s->n_cols};
-    u->loss = tansy_gptq_round(b->job->team, &g, w, z);
-    status = u->loss >= 0 ? tansy_job_add_matrix(b->job, s, z, &rows, failure) : tansy_fail_memory(failure);
-  }
-  free(z);
-  tansy_rows_free(&rows);
-  if (status != TANSY_OK) return status;
-  const struct tansy_matrix_result *r = &b->job->results[b->job->n_results - 1];
-  double entropy_nbytes = tansy_unit_nbytes_at(u, b->log_c), n_extra = (u->code ? s->n_rows / 2.0 : 0) + 48;
-  /* a matrix of almost nothing teaches nothing */
-  if (entropy_nbytes > 2 * n_extra && (double)r->stats.nbytes > 2 * n_extra) {
-    double learned = u->ratio * ((double)r->stats.nbytes - n_extra) / (entropy_nbytes - n_extra);
-    u->ratio = learned < 0.5 ? 0.5 : learned > 2 ? 2 : learned;
-  }
-  u->nbytes = (double)r->stats.nbytes;
-  b->spent += u->nbytes;
   return TANSY_OK;
 }
 
@@ -88,32 +61,22 @@ static struct tansy_layer_weights stop_before(const struct tansy_layer_weights *
   return w;
 }
 
-static void norm_tokens(const struct tansy_best *b, const float *x, const float *weight, const float *bias, uint32_t n_tokens, float *out) {
-  const struct tansy_config *c = b->config;
-  for (size_t t = 0; t < n_tokens; t++) {
-    if (c->norm_kind == TANSY_NORM_LAYER)
-      b->runner.kernels.layer_norm(x + t * c->hidden, weight, bias, c->hidden, c->norm_eps, out + t * c->hidden);
-    else
-      b->runner.kernels.rms_norm(x + t * c->hidden, weight, c->hidden, c->norm_eps, out + t * c->hidden);
-  }
-}
-
-/* input of `site` for windows [first, first + n) of x */
-static void site_input(struct tansy_best *b, uint32_t layer, enum tansy_site site, const struct tansy_layer_weights *weights, float *x,
-                       uint32_t first, uint32_t n, struct tansy_site_buffers *buffers) {
-  float *from = x + (size_t)first * b->runner.window * b->config->hidden;
-  float *to = buffers->capture.site[site];
+/* Input of `site` for n windows x, into `to`. move: x then goes on to the end of the half layer. */
+static void site_input(struct tansy_best *b, uint32_t layer, enum tansy_site site, const struct tansy_layer_weights *weights, float *x, uint32_t n,
+                       bool move, float *to) {
+  uint32_t n_tokens = n * b->runner.window;
   if (site == TANSY_SITE_ATTN_IN) {
-    norm_tokens(b, from, weights->attn_norm, weights->attn_norm_bias, n * b->runner.window, to);
+    tansy_runner_norm(&b->runner, x, weights->attn_norm, weights->attn_norm_bias, n_tokens, to);
   } else if (site == TANSY_SITE_MLP_IN) {
-    norm_tokens(b, from, weights->mlp_norm, weights->mlp_norm_bias, n * b->runner.window, to);
+    tansy_runner_norm(&b->runner, x, weights->mlp_norm, weights->mlp_norm_bias, n_tokens, to);
   } else if (site == TANSY_SITE_HEAD) {
-    norm_tokens(b, from, b->outer.weights.final_norm, b->outer.weights.final_norm_bias, n * b->runner.window, to);
+    tansy_runner_norm(&b->runner, x, b->outer.weights.final_norm, b->outer.weights.final_norm_bias, n_tokens, to);
   } else {
     struct tansy_layer_weights stopped = stop_before(weights, site);
     struct tansy_capture capture = {{0}};
     capture.site[site] = to;
-    tansy_runner_part(&b->runner, layer, &stopped, site == TANSY_SITE_ATTN_OUT ? TANSY_PART_ATTENTION : TANSY_PART_MLP, from, n, 1, &capture);
+    tansy_runner_part(&b->runner, layer, move ? weights : &stopped, site == TANSY_SITE_ATTN_OUT ? TANSY_PART_ATTENTION : TANSY_PART_MLP, x, n, !move,
+                      &capture);
   }
 }
 
@@ -122,7 +85,7 @@ static void weigh_tokens(const struct tansy_best *b, uint32_t layer, const uint3
                          uint32_t n, float *x) {
   uint32_t window = b->runner.window;
   for (uint32_t i = 0; i < n_windows; i++) {
-    uint32_t given = (uint32_t)((uint64_t)(first + i) * b->job->calibration.n / b->n_windows);
+    uint32_t given = tansy_best_window(b, first + i);
     if (!tansy_fisher_tokens(&b->fisher, layer, roles[0], given)) continue;
     for (size_t t = 0; t < window; t++) {
       float weight = 0, *row = x + (i * (size_t)window + t) * n;
@@ -133,29 +96,51 @@ static void weigh_tokens(const struct tansy_best *b, uint32_t layer, const uint3
   }
 }
 
-/* a = E[x_q x_q^T], c = E[x_f x_q^T] - a, tokens weighted as the linears of these roles feel them */
-static void gather(struct tansy_best *b, uint32_t layer, enum tansy_site site, const uint32_t *roles, uint32_t n_roles,
-                   const struct tansy_layer_weights *weights, const struct tansy_layer_weights *rounded) {
-  uint32_t n = tansy_site_n_cols(b->config, site), window = b->runner.window;
-  memset(b->a, 0, (size_t)n * n * sizeof *b->a);
-  memset(b->c, 0, (size_t)n * n * sizeof *b->c);
-  for (uint32_t first = 0; first < b->n_windows; first += b->buffers.block) {
-    uint32_t count = b->n_windows - first < b->buffers.block ? b->n_windows - first : b->buffers.block;
-    site_input(b, layer, site, weights, b->x, first, count, &b->buffers);
-    site_input(b, layer, site, rounded, b->rounded_x, first, count, &b->rounded_buffers);
-    float *x_f = b->buffers.capture.site[site], *x_q = b->rounded_buffers.capture.site[site];
-    weigh_tokens(b, layer, roles, n_roles, first, count, n, x_f);
-    weigh_tokens(b, layer, roles, n_roles, first, count, n, x_q);
-    tansy_gram_add(b->job->team, b->a, x_q, x_q, count * window, n);
-    tansy_gram_add(b->job->team, b->c, x_f, x_q, count * window, n);
+static void site_release(struct tansy_best *b) {
+  free(b->a), free(b->c);
+  b->a = b->c = NULL;
+}
+
+/* a = E[x_q x_q^T], c = E[x_f x_q^T] - a, tokens weighted as the linears of these roles feel them. x moves on where the site is the last
+ * one of a half layer. */
+static enum tansy_status gather(struct tansy_best *b, uint32_t layer, enum tansy_site site, const uint32_t *roles, uint32_t n_roles,
+                                const struct tansy_layer_weights *weights, const struct tansy_layer_weights *rounded, struct tansy_failure *failure) {
+  size_t n = tansy_site_n_cols(b->config, site), window = b->runner.window, n_hidden = window * b->config->hidden;
+  uint32_t block = tansy_site_block((uint32_t)n, (uint32_t)window);
+  bool move = site == TANSY_SITE_ATTN_OUT || site == TANSY_SITE_MLP_MID;
+  float *x_f = malloc(block * window * n * sizeof *x_f), *x_q = malloc(block * window * n * sizeof *x_q);
+  b->a = calloc(n * n, sizeof *b->a);
+  b->c = calloc(n * n, sizeof *b->c);
+  enum tansy_status status = x_f && x_q && b->a && b->c ? TANSY_OK : tansy_fail_memory(failure);
+  for (uint32_t first = 0; first < b->n_windows && status == TANSY_OK; first += block) {
+    uint32_t count = b->n_windows - first < block ? b->n_windows - first : block, n_tokens = count * (uint32_t)window;
+    site_input(b, layer, site, weights, b->x + first * n_hidden, count, move, x_f);
+    site_input(b, layer, site, rounded, b->rounded_x + first * n_hidden, count, false, x_q);
+    weigh_tokens(b, layer, roles, n_roles, first, count, (uint32_t)n, x_f);
+    weigh_tokens(b, layer, roles, n_roles, first, count, (uint32_t)n, x_q);
+    tansy_gram_add(b->job->team, b->a, x_q, x_q, n_tokens, (uint32_t)n);
+    tansy_gram_add(b->job->team, b->c, x_f, x_q, n_tokens, (uint32_t)n);
   }
+  free(x_f), free(x_q);
+  if (status != TANSY_OK) return status;
   float scale = 1 / ((float)b->n_windows * (float)window);
-  tansy_mirror(b->a, n);
-  for (size_t i = 0; i < (size_t)n * n; i++) {
+  tansy_mirror(b->a, (uint32_t)n);
+  for (size_t i = 0; i < n * n; i++) {
     b->a[i] *= scale;
     b->c[i] = b->c[i] * scale - b->a[i]; /* what targets are corrected with: C - A */
   }
+  return TANSY_OK;
 }
+
+/* ---- rounding one matrix, some rows at a time ---- */
+
+struct rounding {
+  struct tansy_best *b;
+  struct tansy_unit *unit;
+  struct tansy_rows rows;
+  int16_t *z; /* [n_rows, n] */
+  bool correct; /* targets make up for the input's drift: b->c is C - A */
+};
 
 /* w += share * w (C - A) (A + damping)^-1 */
 static enum tansy_status correct_target(struct tansy_best *b, uint32_t n_rows, uint32_t n, float *w, struct tansy_failure *failure) {
@@ -166,6 +151,103 @@ static enum tansy_status correct_target(struct tansy_best *b, uint32_t n_rows, u
   for (size_t i = 0; i < (size_t)n_rows * n; i++) w[i] += (float)TANSY_BEST_TARGET * drift[i];
   free(drift);
   return TANSY_OK;
+}
+
+/* rows at a time: what they take is bounded, and blocks of rows that feed each other stay whole */
+static uint32_t rows_at_once(const struct tansy_unit *u) {
+  uint32_t n = ROWS_NBYTES / (u->source->n_cols * (uint32_t)sizeof(float)), block = u->factor ? u->block : ROWS_MULTIPLE;
+  n = n / block * block;
+  return n < block ? block : n;
+}
+
+/* rows [first, first + n): w [n, n_cols] as in the checkpoint in, rounded out */
+static enum tansy_status round_rows(struct rounding *r, uint32_t first, uint32_t n, float *w, struct tansy_failure *failure) {
+  struct tansy_best *b = r->b;
+  const struct tansy_unit *u = r->unit;
+  uint32_t n_cols = u->source->n_cols;
+  if (r->correct) TANSY_TRY(correct_target(b, n, n_cols, w, failure));
+  struct tansy_gptq g = {.l = b->a, .col = b->effective, .row = r->rows.value + first, .weight = u->weight + first, .block = u->block, .n_rows = n, .n = n_cols};
+  if (u->factor) g.m = u->factor + (size_t)first * u->block;
+  double loss = tansy_gptq_round(b->job->team, &g, w, r->z + (size_t)first * n_cols);
+  if (loss < 0) return tansy_fail_memory(failure);
+  r->unit->loss += loss;
+  return TANSY_OK;
+}
+
+/* `mean`: geometric mean of L_jj, by which column scales are 1 on average */
+static enum tansy_status rounding_begin(struct rounding *r, struct tansy_best *b, struct tansy_unit *u, double mean, bool correct,
+                                        struct tansy_failure *failure) {
+  *r = (struct rounding){.b = b, .unit = u, .correct = correct};
+  u->loss = 0;
+  TANSY_TRY(set_rows(u, tansy_exp_f64(b->log_c) / sqrt(u->kappa) / mean, &r->rows, failure));
+  r->z = malloc((size_t)u->source->n_rows * u->source->n_cols * sizeof *r->z);
+  return r->z ? TANSY_OK : tansy_fail_memory(failure);
+}
+
+/* codes the integers, and learns from what they take */
+static enum tansy_status rounding_end(struct rounding *r, struct tansy_failure *failure) {
+  struct tansy_best *b = r->b;
+  struct tansy_unit *u = r->unit;
+  TANSY_TRY(tansy_job_add_integers(b->job, u->source, (struct tansy_integers){r->z, NULL}, &r->rows, failure));
+  const struct tansy_matrix_result *result = &b->job->results[b->job->n_results - 1];
+  u->nbytes = (double)result->stats.nbytes;
+  b->spent += u->nbytes;
+  double entropy_nbytes = tansy_unit_nbytes_at(u, b->log_c), n_extra = (u->code ? u->source->n_rows / 2.0 : 0) + 48;
+  /* a matrix of almost nothing teaches nothing */
+  if (entropy_nbytes > 2 * n_extra && u->nbytes > 2 * n_extra) {
+    double learned = u->ratio * (u->nbytes - n_extra) / (entropy_nbytes - n_extra);
+    u->ratio = learned < 0.5 ? 0.5 : learned > 2 ? 2 : learned;
+  }
+  return TANSY_OK;
+}
+
+static void rounding_free(struct rounding *r) {
+  free(r->z);
+  tansy_rows_free(&r->rows);
+}
+
+/* a layer's matrix: w [n_rows, n_cols] is the rounded model's own copy */
+static enum tansy_status round_linear(struct tansy_best *b, struct tansy_unit *u, double mean, float *w, struct tansy_failure *failure) {
+  struct rounding r;
+  uint32_t n_rows = u->source->n_rows, at_once = rows_at_once(u);
+  enum tansy_status status = rounding_begin(&r, b, u, mean, true, failure);
+  for (uint32_t first = 0; first < n_rows && status == TANSY_OK; first += at_once)
+    status = round_rows(&r, first, n_rows - first < at_once ? n_rows - first : at_once, w + (size_t)first * u->source->n_cols, failure);
+  if (status == TANSY_OK) status = rounding_end(&r, failure);
+  rounding_free(&r);
+  return status;
+}
+
+/* rows of the rounded embedding to where the windows' tokens stand */
+static void keep_rows(struct tansy_best *b, uint32_t first, uint32_t n, const float *w) {
+  uint32_t window = b->runner.window;
+  size_t hidden = b->config->hidden;
+  for (uint32_t i = 0; i < b->n_windows; i++) {
+    const int32_t *tokens = b->job->calibration.tokens + (size_t)tansy_best_window(b, i) * window;
+    for (uint32_t t = 0; t < window; t++)
+      if ((uint32_t)tokens[t] - first < n)
+        memcpy(b->rounded_x + ((size_t)i * window + t) * hidden, w + ((uint32_t)tokens[t] - first) * hidden, hidden * sizeof *w);
+  }
+}
+
+/* the embedding or the head: rows are read from the checkpoint, and never there all at once */
+static enum tansy_status round_table(struct tansy_best *b, struct tansy_unit *u, double mean, struct tansy_failure *failure) {
+  struct rounding r;
+  const struct tansy_source *s = u->source;
+  uint32_t at_once = rows_at_once(u);
+  float *w = malloc((size_t)at_once * s->n_cols * sizeof *w);
+  enum tansy_status status = rounding_begin(&r, b, u, mean, s->role == TANSY_ROLE_HEAD, failure);
+  if (status == TANSY_OK && !w) status = tansy_fail_memory(failure);
+  for (uint32_t first = 0; first < s->n_rows && status == TANSY_OK; first += at_once) {
+    uint32_t n = s->n_rows - first < at_once ? s->n_rows - first : at_once;
+    status = tansy_checkpoint_read(b->checkpoint, s, first, n, w, failure);
+    if (status == TANSY_OK) status = round_rows(&r, first, n, w, failure);
+    if (status == TANSY_OK && s->role == TANSY_ROLE_EMBED) keep_rows(b, first, n, w);
+  }
+  free(w);
+  if (status == TANSY_OK) status = rounding_end(&r, failure);
+  rounding_free(&r);
+  return status;
 }
 
 /* ---- a layer ---- */
@@ -179,19 +261,19 @@ static enum tansy_status round_site(struct tansy_best *b, uint32_t layer, enum t
   uint32_t n = tansy_site_n_cols(b->config, site), roles[3], n_roles = 0;
   for (int i = 0; i < 3 && site_roles[site][i]; i++) /* a plain MLP has no gate */
     if (tansy_best_unit(b, site_roles[site][i], layer)) roles[n_roles++] = site_roles[site][i];
-  float *wanted;
+  float *wanted = NULL;
+  double mean = 1;
   steer(b);
-  gather(b, layer, site, roles, n_roles, weights, rounded);
-  double mean = factor(b, b->a, n);
-  TANSY_TRY(wanted_scales(b->a, n, mean, &wanted, failure));
-  enum tansy_status status = tansy_job_add_site(b->job, layer, site, wanted, b->effective, failure);
+  enum tansy_status status = gather(b, layer, site, roles, n_roles, weights, rounded, failure);
+  if (status == TANSY_OK) mean = factor(b, b->a, n);
+  if (status == TANSY_OK) status = wanted_scales(b->a, n, mean, &wanted, failure);
+  if (status == TANSY_OK) status = tansy_job_add_site(b->job, layer, site, wanted, b->effective, failure);
   free(wanted);
   for (uint32_t i = 0; i < n_roles && status == TANSY_OK; i++) {
-    struct tansy_unit *u = tansy_best_unit(b, roles[i], layer);
     float *w = (float *)(uintptr_t)tansy_layer_linear(rounded, roles[i])->w.f32; /* this layer's own copy */
-    status = correct_target(b, u->source->n_rows, n, w, failure);
-    if (status == TANSY_OK) status = round_unit(b, u, b->a, mean, w, failure);
+    status = round_linear(b, tansy_best_unit(b, roles[i], layer), mean, w, failure);
   }
+  site_release(b);
   return status;
 }
 
@@ -215,7 +297,6 @@ static enum tansy_status layer_sites(struct tansy_best *b, uint32_t layer, const
   tansy_progress_at(&b->job->progress, "quantize", detail, done + part);
   TANSY_TRY(round_site(b, layer, TANSY_SITE_ATTN_OUT, weights, rounded, failure));
   TANSY_TRY(add_vectors(b, layer, TANSY_ROLE_O, TANSY_ROLE_MLP_NORM, failure));
-  tansy_runner_part(r, layer, weights, TANSY_PART_ATTENTION, b->x, b->n_windows, 0, NULL);
   tansy_runner_part(r, layer, rounded, TANSY_PART_ATTENTION, b->rounded_x, b->n_windows, 0, NULL);
   tansy_progress_at(&b->job->progress, "quantize", detail, done + 2 * part);
   TANSY_TRY(round_site(b, layer, TANSY_SITE_MLP_IN, weights, rounded, failure));
@@ -223,7 +304,6 @@ static enum tansy_status layer_sites(struct tansy_best *b, uint32_t layer, const
   tansy_progress_at(&b->job->progress, "quantize", detail, done + 3 * part);
   TANSY_TRY(round_site(b, layer, TANSY_SITE_MLP_MID, weights, rounded, failure));
   TANSY_TRY(add_vectors(b, layer, TANSY_ROLE_DOWN, TANSY_ROLE_POST_MLP_NORM + 1, failure));
-  tansy_runner_part(r, layer, weights, TANSY_PART_MLP, b->x, b->n_windows, 0, NULL);
   tansy_runner_part(r, layer, rounded, TANSY_PART_MLP, b->rounded_x, b->n_windows, 0, NULL);
   tansy_progress_at(&b->job->progress, "quantize", detail, done + 4 * part);
   return TANSY_OK;
@@ -241,44 +321,60 @@ enum tansy_status tansy_best_layer(struct tansy_best *b, uint32_t layer, struct 
 
 /* ---- embedding and head ---- */
 
+/* x from the checkpoint's embedding, rounded_x from the rows that are kept there */
+static enum tansy_status begin_windows(struct tansy_best *b, struct tansy_failure *failure) {
+  struct tansy_runner *r = &b->runner;
+  tansy_runner_embed_rows(r, b->n_windows, b->rounded_x);
+  for (uint32_t i = 0; i < b->n_windows; i++)
+    TANSY_TRY(tansy_runner_embed(r, b->job->calibration.tokens + (size_t)tansy_best_window(b, i) * r->window, 1,
+                                 b->x + (size_t)i * r->window * b->config->hidden, failure));
+  return TANSY_OK;
+}
+
 enum tansy_status tansy_best_embed(struct tansy_best *b, struct tansy_failure *failure) {
   const struct tansy_checkpoint *c = b->checkpoint;
   uint32_t n = b->config->hidden;
-  float *wanted;
+  float *wanted = NULL;
+  double mean = 1;
   steer(b);
-  tansy_best_embed_moment(b, b->config->tied, true, b->a);
-  double mean = factor(b, b->a, n);
-  TANSY_TRY(wanted_scales(b->a, n, mean, &wanted, failure));
-  enum tansy_status status = tansy_job_add_scale(b->job, TANSY_ROLE_EMBED_SCALE, 0, n, wanted, b->effective, failure);
+  b->a = malloc((size_t)n * n * sizeof *b->a);
+  enum tansy_status status = b->a ? TANSY_OK : tansy_fail_memory(failure);
+  if (status == TANSY_OK) {
+    tansy_best_embed_moment(b, b->config->tied, true, b->a);
+    mean = factor(b, b->a, n);
+    status = wanted_scales(b->a, n, mean, &wanted, failure);
+  }
+  if (status == TANSY_OK) status = tansy_job_add_scale(b->job, TANSY_ROLE_EMBED_SCALE, 0, n, wanted, b->effective, failure);
   free(wanted);
-  float *w = (float *)(uintptr_t)b->rounded.weights.embed.w.f32;
-  if (status == TANSY_OK) status = round_unit(b, tansy_best_unit(b, TANSY_ROLE_EMBED, 0), b->a, mean, w, failure);
+  if (status == TANSY_OK) status = round_table(b, tansy_best_unit(b, TANSY_ROLE_EMBED, 0), mean, failure);
+  site_release(b);
   for (uint32_t i = 0; i < c->n_sources && status == TANSY_OK; i++) {
     const struct tansy_source *s = &c->sources[i];
     if (tansy_role_section(s->role) != 0 || s->role == TANSY_ROLE_EMBED) continue;
     status = s->matrix ? tansy_job_add_plain_matrix(b->job, s, 8, failure) : tansy_job_add_vector(b->job, s, failure);
   }
-  return status;
+  return status == TANSY_OK ? begin_windows(b, failure) : status;
 }
 
 enum tansy_status tansy_best_final(struct tansy_best *b, struct tansy_failure *failure) {
-  struct tansy_unit *head = tansy_best_unit(b, TANSY_ROLE_HEAD, 0);
+  static const uint32_t role = TANSY_ROLE_HEAD;
+  struct tansy_unit *head = tansy_best_unit(b, role, 0);
   const struct tansy_source *bias = tansy_checkpoint_find(b->checkpoint, TANSY_ROLE_HEAD_BIAS, 0);
   uint32_t n = b->config->hidden;
   enum tansy_status status = TANSY_OK;
   if (!head) { /* tied: the norm as it is */
     status = tansy_job_add_site(b->job, 0, TANSY_SITE_HEAD, NULL, b->effective, failure);
   } else {
-    float *wanted, *w = (float *)(uintptr_t)b->rounded.weights.head.w.f32;
+    float *wanted = NULL;
+    double mean = 1;
     steer(b);
-    static const uint32_t role = TANSY_ROLE_HEAD;
-    gather(b, b->config->n_layers, TANSY_SITE_HEAD, &role, 1, NULL, NULL);
-    double mean = factor(b, b->a, n);
-    TANSY_TRY(wanted_scales(b->a, n, mean, &wanted, failure));
-    status = tansy_job_add_site(b->job, 0, TANSY_SITE_HEAD, wanted, b->effective, failure);
+    status = gather(b, b->config->n_layers, TANSY_SITE_HEAD, &role, 1, NULL, NULL, failure);
+    if (status == TANSY_OK) mean = factor(b, b->a, n);
+    if (status == TANSY_OK) status = wanted_scales(b->a, n, mean, &wanted, failure);
+    if (status == TANSY_OK) status = tansy_job_add_site(b->job, 0, TANSY_SITE_HEAD, wanted, b->effective, failure);
     free(wanted);
-    if (status == TANSY_OK) status = correct_target(b, b->config->vocab, n, w, failure);
-    if (status == TANSY_OK) status = round_unit(b, head, b->a, mean, w, failure);
+    if (status == TANSY_OK) status = round_table(b, head, mean, failure);
+    site_release(b);
   }
   if (status == TANSY_OK && bias) status = tansy_job_add_vector(b->job, bias, failure);
   return status;

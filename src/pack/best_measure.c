@@ -59,6 +59,7 @@ static enum tansy_status make_units(struct tansy_best *b, struct tansy_failure *
 
 struct moments {
   struct tansy_best *b;
+  struct tansy_site_buffers buffers;
   float *site[TANSY_SITE_HEAD]; /* [n, n] */
 };
 
@@ -108,7 +109,7 @@ static enum tansy_status measure_layer(struct tansy_best *b, struct moments *m, 
     size_t n = tansy_site_n_cols(b->config, (enum tansy_site)site);
     memset(m->site[site], 0, n * n * sizeof(float));
   }
-  tansy_calibrate_layer(&b->runner, &b->buffers, layer, &weights.weights, x, n_windows, see_moment, m);
+  tansy_calibrate_layer(&b->runner, &m->buffers, layer, &weights.weights, x, n_windows, see_moment, m);
   tansy_float_layer_free(&weights);
   for (int site = 0; site < TANSY_SITE_HEAD; site++) {
     factor_diagonal(b->job->team, m->site[site], tansy_site_n_cols(b->config, (enum tansy_site)site), (double)n_windows * b->runner.window, b->effective);
@@ -152,19 +153,21 @@ enum tansy_status tansy_best_measure(struct tansy_best *b, double work, struct t
   uint32_t n_windows = MEASURE_TOKENS / b->runner.window;
   n_windows = n_windows < 1 ? 1 : n_windows > b->job->calibration.n ? b->job->calibration.n : n_windows;
   struct moments m = {.b = b};
-  enum tansy_status status = TANSY_OK;
+  float *x = malloc((size_t)n_windows * b->runner.window * c->hidden * sizeof *x);
+  enum tansy_status status = x ? tansy_site_buffers_init(&m.buffers, c, b->runner.window, failure) : tansy_fail_memory(failure);
   for (int site = 0; site < TANSY_SITE_HEAD && status == TANSY_OK; site++) {
     size_t n = tansy_site_n_cols(c, (enum tansy_site)site);
     m.site[site] = malloc(n * n * sizeof(float));
     if (!m.site[site]) status = tansy_fail_memory(failure);
   }
-  float *x = b->x;
-  if (status == TANSY_OK) tansy_runner_embed(&b->runner, b->job->calibration.tokens, n_windows, x);
+  if (status == TANSY_OK) status = tansy_runner_embed(&b->runner, b->job->calibration.tokens, n_windows, x, failure);
   for (uint32_t layer = 0; layer < c->n_layers && status == TANSY_OK; layer++) {
     tansy_progress_at(progress, "measure", NULL, done + work / 2 + work / 2 * layer / c->n_layers);
     status = measure_layer(b, &m, layer, x, n_windows, failure);
   }
   if (status == TANSY_OK) status = measure_outer(b, &m, failure);
   for (int site = 0; site < TANSY_SITE_HEAD; site++) free(m.site[site]);
+  tansy_site_buffers_free(&m.buffers);
+  free(x);
   return status;
 }

@@ -3,11 +3,17 @@
 
 #include <stdlib.h>
 
-enum { BLOCK_TOKENS = 4096 };
+enum { BLOCK_TOKENS = 4096, BLOCK_NBYTES = 64 << 20 };
+
+uint32_t tansy_site_block(uint32_t n_cols, uint32_t window) {
+  uint32_t n_tokens = BLOCK_NBYTES / (n_cols * (uint32_t)sizeof(float));
+  if (n_tokens > BLOCK_TOKENS) n_tokens = BLOCK_TOKENS;
+  return n_tokens > window ? n_tokens / window : 1;
+}
 
 enum tansy_status tansy_site_buffers_init(struct tansy_site_buffers *b, const struct tansy_config *config, uint32_t window,
                                           struct tansy_failure *failure) {
-  *b = (struct tansy_site_buffers){.block = window < BLOCK_TOKENS ? BLOCK_TOKENS / window : 1};
+  *b = (struct tansy_site_buffers){.block = tansy_site_block(tansy_widest_site(config), window)};
   for (int site = 0; site < TANSY_N_SITES; site++) {
     b->capture.site[site] = malloc((size_t)b->block * window * tansy_site_n_cols(config, (enum tansy_site)site) * sizeof(float));
     if (!b->capture.site[site]) return tansy_fail_memory(failure);
@@ -40,14 +46,7 @@ void tansy_calibrate_head(struct tansy_runner *r, struct tansy_site_buffers *b, 
   float *normed = b->capture.site[TANSY_SITE_HEAD];
   for (uint32_t first = 0; first < n_windows; first += b->block) {
     uint32_t n = (n_windows - first < b->block ? n_windows - first : b->block) * r->window;
-    for (uint32_t t = 0; t < n; t++) {
-      const float *from = x + ((size_t)first * r->window + t) * c->hidden;
-      float *to = normed + (size_t)t * c->hidden;
-      if (c->norm_kind == TANSY_NORM_LAYER)
-        r->kernels.layer_norm(from, r->outer->final_norm, r->outer->final_norm_bias, c->hidden, c->norm_eps, to);
-      else
-        r->kernels.rms_norm(from, r->outer->final_norm, c->hidden, c->norm_eps, to);
-    }
+    tansy_runner_norm(r, x + (size_t)first * r->window * c->hidden, r->outer->final_norm, r->outer->final_norm_bias, n, normed);
     see(ctx, c->n_layers, TANSY_SITE_HEAD, normed, n, c->hidden);
   }
 }

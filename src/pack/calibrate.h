@@ -7,6 +7,9 @@
 /* x [n_tokens, n_cols] of one site; blocks come in the order of the text */
 typedef void tansy_site_body(void *ctx, uint32_t layer, enum tansy_site site, const float *x, uint32_t n_tokens, uint32_t n_cols);
 
+/* windows of a block whose inputs of a site with n_cols columns are kept at a time */
+uint32_t tansy_site_block(uint32_t n_cols, uint32_t window);
+
 /* Memory for the inputs of one block of windows. */
 struct tansy_site_buffers {
   uint32_t block; /* windows */

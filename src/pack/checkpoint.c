@@ -175,6 +175,10 @@ const struct tansy_source *tansy_checkpoint_find(const struct tansy_checkpoint *
   return NULL;
 }
 
+const struct tansy_source *tansy_checkpoint_head(const struct tansy_checkpoint *c) {
+  return tansy_checkpoint_find(c, c->config.tied ? TANSY_ROLE_EMBED : TANSY_ROLE_HEAD, 0);
+}
+
 static enum tansy_status read_values(const struct tansy_source *s, uint64_t begin, uint64_t n, float *out, struct tansy_failure *failure) {
   enum tansy_status status = tansy_safetensors_read(s->file, s->entry, begin, n, out);
   return status == TANSY_OK ? status : tansy_fail(failure, status, "tensor %s cannot be read", s->entry->name);

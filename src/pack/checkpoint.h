@@ -66,6 +66,9 @@ void tansy_checkpoint_close(struct tansy_checkpoint *checkpoint);
 /* source of a role, or NULL */
 const struct tansy_source *tansy_checkpoint_find(const struct tansy_checkpoint *checkpoint, uint32_t role, uint32_t layer);
 
+/* what makes logits: the head, or the embedding where they are tied */
+const struct tansy_source *tansy_checkpoint_head(const struct tansy_checkpoint *checkpoint);
+
 /* rows [row_begin, row_begin + n_rows) as f32 [n_rows, n_cols]. NONFINITE names tensor and place. */
 enum tansy_status tansy_checkpoint_read(const struct tansy_checkpoint *checkpoint, const struct tansy_source *source,
                                         uint32_t row_begin, uint32_t n_rows, float *out, struct tansy_failure *failure);

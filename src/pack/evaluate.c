@@ -66,10 +66,10 @@ enum tansy_status tansy_reference_init(struct tansy_reference *ref, const struct
                                        const struct tansy_windows *windows, struct tansy_progress *progress, struct tansy_failure *failure) {
   *ref = (struct tansy_reference){0};
   TANSY_TRY(tansy_float_outer_load(c, &ref->outer, failure));
-  TANSY_TRY(tansy_runner_init(&ref->runner, &c->config, &ref->outer.weights, team, windows->window, failure));
+  TANSY_TRY(tansy_runner_init(&ref->runner, c, &ref->outer.weights, team, windows->window, failure));
   ref->x = malloc((size_t)windows->n * windows->window * c->config.hidden * sizeof *ref->x);
   if (!ref->x) return tansy_fail_memory(failure);
-  tansy_runner_embed(&ref->runner, windows->tokens, windows->n, ref->x);
+  TANSY_TRY(tansy_runner_embed(&ref->runner, windows->tokens, windows->n, ref->x, failure));
   double done = progress->done;
   for (uint32_t layer = 0; layer < c->config.n_layers; layer++) {
     tansy_progress_at(progress, "reference", NULL, done + layer);
@@ -188,6 +188,17 @@ static enum tansy_status start_workers(struct evaluation *e, const struct tansy_
   return TANSY_OK;
 }
 
+/* heads are there only as long as logits are made of hidden states */
+static enum tansy_status load_heads(struct evaluation *e, struct tansy_failure *failure) {
+  if (e->floats) TANSY_TRY(tansy_float_outer_load_head(e->floats->runner.checkpoint, &e->floats->outer, failure));
+  return e->ref ? tansy_float_outer_load_head(e->ref->runner.checkpoint, &e->ref->outer, failure) : TANSY_OK;
+}
+
+static void drop_heads(struct evaluation *e) {
+  if (e->floats) tansy_float_outer_drop_head(&e->floats->outer);
+  if (e->ref) tansy_float_outer_drop_head(&e->ref->outer);
+}
+
 static enum tansy_status evaluate(struct evaluation *e, const struct tansy_model_file *file, struct tansy_team *team, struct tansy_score *score,
                                   struct tansy_failure *failure) {
   uint32_t n = e->windows->n;
@@ -197,7 +208,9 @@ static enum tansy_status evaluate(struct evaluation *e, const struct tansy_model
   e->workers = calloc(e->n_threads, sizeof *e->workers);
   e->scores = calloc(n, sizeof *e->scores);
   e->statuses = calloc(n, sizeof *e->statuses);
-  enum tansy_status status = e->workers && e->scores && e->statuses ? start_workers(e, file, failure) : tansy_fail_memory(failure);
+  enum tansy_status status = e->workers && e->scores && e->statuses ? TANSY_OK : tansy_fail_memory(failure);
+  if (status == TANSY_OK) status = load_heads(e, failure);
+  if (status == TANSY_OK) status = start_workers(e, file, failure);
   if (status == TANSY_OK) tansy_team_run(team, n, evaluate_window, e);
   for (uint32_t i = 0; i < n && status == TANSY_OK; i++) {
     if (e->statuses[i] != TANSY_OK) status = tansy_fail(failure, e->statuses[i], "evaluation failed in window %u", i);
@@ -211,6 +224,7 @@ static enum tansy_status evaluate(struct evaluation *e, const struct tansy_model
   free(e->workers);
   free(e->scores);
   free(e->statuses);
+  drop_heads(e);
   return status;
 }
 

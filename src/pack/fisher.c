@@ -7,9 +7,10 @@
 #include <string.h>
 
 #include "pack/gradient.h"
+#include "pack/head.h"
 #include "pack/linalg.h"
 
-enum { BLOCK = 32, MAX_INPUT_NBYTES = 512 << 20, MAX_TOKENS = 32768, CHUNK_TOKENS = 4096, MAX_FELT_NBYTES = 128 << 20, MAX_FACTOR_NBYTES = 192 << 20, LEAST_BLOCK = 32 };
+enum { VOCAB_PART = 1024, MAX_INPUT_NBYTES = 512 << 20, MAX_TOKENS = 32768, CHUNK_TOKENS = 4096, MAX_FELT_NBYTES = 192 << 20, MAX_FACTOR_NBYTES = 192 << 20, LEAST_BLOCK = 32 };
 #define FACTOR_DAMPING 0.2 /* of the mean diagonal of E[g g^T]: factors know less than they seem to; 0.15 to 0.5 are as good, 0.03 is worse */
 
 static const uint32_t linear_roles[TANSY_N_LAYER_LINEARS] = {TANSY_ROLE_Q,    TANSY_ROLE_K,  TANSY_ROLE_V,   TANSY_ROLE_O,
@@ -35,8 +36,7 @@ struct work {
   const float *x;        /* input of the layer (or of the head), [n_windows * window, H] */
   float *g;              /* gradient, same shape */
   float *vocab;          /* [n_windows, vocab] */
-  float **logits;        /* [n_threads] [BLOCK, vocab] */
-  float **scratch;       /* [n_threads] */
+  float **scratch;       /* [chunk] */
   uint32_t chunk, first; /* windows taken at a time; the first of them */
   float *felt[TANSY_N_LAYER_LINEARS]; /* [chunk * window, n_rows]: gradients at the linears' outputs */
   float **token;         /* [7] [n_windows * window]: squares of a token's gradient at each linear of the layer */
@@ -50,57 +50,78 @@ static double uniform(uint64_t number) {
   return (double)((z ^ (z >> 31)) >> 11) * 0x1p-53;
 }
 
-/* logits -> gradient of ln p(label), its sign turned; adds p (1 - p) to vocab. Returns the sum of p (1 - p). */
-static float label_gradient(const struct tansy_config *c, float *logits, uint64_t number, float *vocab) {
-  float cap = c->logit_softcap, *p = logits;
-  /* the cap's slope is needed after the softmax has taken the logits' place: it is 1 - (logit / cap)^2 */
-  static const float no_slope = 1;
-  float *slope = NULL;
-  if (cap != 0) {
-    slope = logits + c->vocab; /* the caller leaves room for a second row */
-    for (uint32_t v = 0; v < c->vocab; v++) slope[v] = 1 - (logits[v] / cap) * (logits[v] / cap);
-  }
-  uint32_t largest, label = 0;
-  tansy_softmax(logits, c->vocab, p, &largest);
-  double left = uniform(number);
-  while (label + 1 < c->vocab && left >= p[label]) left -= p[label++];
+/* ---- at the head: labels, what each token of the vocabulary counts, and the gradient at the last layer's output ---- */
+
+struct head_group {
+  struct work *w;
+  uint32_t first, n;
+  float *p;     /* [n, vocab] logits, then probabilities, then gradients */
+  float *slope; /* [n, vocab] of the cap on logits; NULL where there is none */
+};
+
+static void take_probabilities(void *ctx, uint32_t t, uint32_t thread) {
+  (void)thread;
+  const struct head_group *h = ctx;
+  const struct tansy_config *c = h->w->r->config;
+  float *p = h->p + (size_t)t * c->vocab, cap = c->logit_softcap;
+  uint32_t largest;
   double sum = 0;
-  for (uint32_t v = 0; v < c->vocab; v++) {
-    float spread = p[v] * (1 - p[v]);
-    vocab[v] += spread;
-    sum += spread;
-    p[v] = (p[v] - (v == label)) * (slope ? slope[v] : no_slope);
-  }
-  return (float)sum;
+  for (uint32_t v = 0; h->slope && v < c->vocab; v++) h->slope[(size_t)t * c->vocab + v] = 1 - (p[v] / cap) * (p[v] / cap);
+  tansy_softmax(p, c->vocab, p, &largest);
+  for (uint32_t v = 0; v < c->vocab; v++) sum += p[v] * (1 - p[v]);
+  h->w->head_token[h->first + t] = (float)sum;
 }
 
-static void head_window(void *ctx, uint32_t item, uint32_t thread) {
-  struct work *w = ctx;
-  const struct tansy_config *c = w->r->config;
-  const struct tansy_outer_weights *outer = w->r->outer;
-  const struct tansy_linear *head = c->tied ? &outer->embed : &outer->head;
-  float *logits = w->logits[thread], *g_normed = w->scratch[thread];
-  for (uint32_t first = 0; first < w->window; first += BLOCK) {
-    uint32_t n = w->window - first < BLOCK ? w->window - first : BLOCK;
-    size_t at = (size_t)item * w->window + first;
-    const float *x = w->x + at * c->hidden;
-    tansy_head_forward(&w->r->forward[thread], outer, x, n, logits);
-    for (uint32_t t = 0; t < n; t++) {
-      float *row = logits + (size_t)t * c->vocab, *last = logits + (size_t)BLOCK * c->vocab;
-      if (c->logit_softcap != 0) { /* label_gradient needs a free row behind its own */
-        memcpy(last, row, c->vocab * sizeof *row);
-        w->head_token[at + t] = label_gradient(c, last, at + t, w->vocab + (size_t)item * c->vocab);
-        memcpy(row, last, c->vocab * sizeof *row);
-      } else {
-        w->head_token[at + t] = label_gradient(c, row, at + t, w->vocab + (size_t)item * c->vocab);
-      }
-    }
-    memset(g_normed, 0, (size_t)n * c->hidden * sizeof *g_normed);
-    tansy_matmul_f32_back(head->w.f32, logits, n, c->vocab, c->hidden, g_normed);
-    memset(w->g + at * c->hidden, 0, (size_t)n * c->hidden * sizeof *w->g);
-    tansy_norm_backward(c, x, outer->final_norm, g_normed, n, c->hidden, w->g + at * c->hidden);
+/* p (1 - p) of a part of the vocabulary, window by window */
+static void count_vocab(void *ctx, uint32_t part, uint32_t thread) {
+  (void)thread;
+  const struct head_group *h = ctx;
+  uint32_t vocab = h->w->r->config->vocab, begin = part * VOCAB_PART, end = vocab - begin < VOCAB_PART ? vocab : begin + VOCAB_PART;
+  for (uint32_t t = 0; t < h->n; t++) {
+    const float *p = h->p + (size_t)t * vocab;
+    float *sum = h->w->vocab + (size_t)((h->first + t) / h->w->window) * vocab;
+    for (uint32_t v = begin; v < end; v++) sum[v] += p[v] * (1 - p[v]);
   }
 }
+
+/* gradient of ln p(label), its sign turned, the label drawn from p */
+static void take_gradient(void *ctx, uint32_t t, uint32_t thread) {
+  (void)thread;
+  const struct head_group *h = ctx;
+  uint32_t vocab = h->w->r->config->vocab, label = 0;
+  float *p = h->p + (size_t)t * vocab;
+  double left = uniform(h->first + t);
+  while (label + 1 < vocab && left >= p[label]) left -= p[label++];
+  p[label] -= 1;
+  for (uint32_t v = 0; h->slope && v < vocab; v++) p[v] *= h->slope[(size_t)t * vocab + v];
+}
+
+static enum tansy_status go_back_from_head(struct work *w, uint32_t n_tokens, struct tansy_failure *failure) {
+  const struct tansy_config *c = w->r->config;
+  uint32_t group = tansy_head_group(c) < n_tokens ? tansy_head_group(c) : n_tokens;
+  struct head_group h = {.w = w, .p = malloc((size_t)group * c->vocab * sizeof(float))};
+  if (c->logit_softcap != 0) h.slope = malloc((size_t)group * c->vocab * sizeof(float));
+  float *g_normed = malloc((size_t)group * c->hidden * sizeof *g_normed);
+  bool ok = h.p && g_normed && (h.slope || c->logit_softcap == 0);
+  enum tansy_status status = ok ? TANSY_OK : tansy_fail_memory(failure);
+  memset(w->g, 0, (size_t)n_tokens * c->hidden * sizeof *w->g);
+  for (; h.first < n_tokens && status == TANSY_OK; h.first += h.n) {
+    h.n = n_tokens - h.first < group ? n_tokens - h.first : group;
+    size_t at = (size_t)h.first * c->hidden;
+    status = tansy_head_logits(w->r, w->x + at, h.n, h.p, failure);
+    if (status != TANSY_OK) break;
+    tansy_team_run(w->r->team, h.n, take_probabilities, &h);
+    tansy_team_run(w->r->team, (c->vocab + VOCAB_PART - 1) / VOCAB_PART, count_vocab, &h);
+    tansy_team_run(w->r->team, h.n, take_gradient, &h);
+    memset(g_normed, 0, (size_t)h.n * c->hidden * sizeof *g_normed);
+    status = tansy_head_back(w->r, h.p, h.n, g_normed, failure);
+    tansy_norm_backward(c, w->x + at, w->r->outer->final_norm, g_normed, h.n, c->hidden, w->g + at);
+  }
+  free(h.p), free(h.slope), free(g_normed);
+  return status;
+}
+
+/* ---- at the layers ---- */
 
 static void layer_window(void *ctx, uint32_t number, uint32_t thread) {
   struct work *w = ctx;
@@ -113,7 +134,7 @@ static void layer_window(void *ctx, uint32_t number, uint32_t thread) {
     uint32_t n_rows = tansy_layer_linear(&copy, linear_roles[i])->w.coded.shape.n_rows;
     if (n_rows) *parts[i] = (struct tansy_felt){w->token[i] + (size_t)item * w->window, w->felt[i] + (size_t)(item - w->first) * w->window * n_rows};
   }
-  tansy_layer_backward(&w->r->forward[thread], w->layer, w->weights, w->x + at, w->window, w->g + at, w->scratch[thread], &fisher);
+  tansy_layer_backward(&w->r->forward[thread], w->layer, w->weights, w->x + at, w->window, w->g + at, w->scratch[number], &fisher);
 }
 
 static double mean_of(const float *x, uint32_t n) {
@@ -205,12 +226,9 @@ static enum tansy_status make_head_moment(struct work *w, struct tansy_fisher *o
   float *h = malloc((size_t)w->window * n * sizeof *h);
   if (!h) return tansy_fail_memory(failure);
   for (uint32_t item = 0; item < w->n_windows; item++) {
+    tansy_runner_norm(w->r, w->x + (size_t)item * w->window * n, outer->final_norm, outer->final_norm_bias, w->window, h);
     for (size_t t = 0; t < w->window; t++) {
       size_t token = (size_t)item * w->window + t;
-      if (c->norm_kind == TANSY_NORM_LAYER)
-        w->r->kernels.layer_norm(w->x + token * n, outer->final_norm, outer->final_norm_bias, n, c->norm_eps, h + t * n);
-      else
-        w->r->kernels.rms_norm(w->x + token * n, outer->final_norm, n, c->norm_eps, h + t * n);
       float root = (float)sqrt(w->head_token[token]);
       for (uint32_t j = 0; j < n; j++) h[t * n + j] *= root;
     }
@@ -225,7 +243,7 @@ static enum tansy_status go_back(const struct tansy_checkpoint *checkpoint, stru
                                  double work, struct tansy_fisher *out, struct tansy_failure *failure) {
   const struct tansy_config *c = w->r->config;
   w->x = inputs[c->n_layers];
-  tansy_team_run(w->r->team, w->n_windows, head_window, w);
+  TANSY_TRY(go_back_from_head(w, out->n_tokens, failure));
   for (uint32_t v = 0; v < c->vocab; v++) {
     double sum = 0;
     for (uint32_t item = 0; item < w->n_windows; item++) sum += w->vocab[(size_t)item * c->vocab + v];
@@ -264,7 +282,7 @@ static enum tansy_status go_forward(const struct tansy_checkpoint *checkpoint, s
   const struct tansy_config *c = r->config;
   size_t n = (size_t)n_windows * r->window * c->hidden;
   double done = progress->done;
-  tansy_runner_embed(r, tokens, n_windows, inputs[0]);
+  TANSY_TRY(tansy_runner_embed(r, tokens, n_windows, inputs[0], failure));
   for (uint32_t layer = 0; layer < c->n_layers; layer++) {
     struct tansy_float_layer weights;
     TANSY_TRY(tansy_float_layer_load(checkpoint, layer, &weights, failure));
@@ -294,24 +312,19 @@ enum tansy_status tansy_fisher_make(const struct tansy_checkpoint *checkpoint, s
 
   struct work w = {.r = r, .window = windows->window, .n_windows = n};
   size_t n_hidden = (size_t)out->n_tokens * c->hidden, n_scratch = tansy_gradient_scratch_n(c, windows->window);
-  if (n_scratch < (size_t)BLOCK * c->hidden) n_scratch = (size_t)BLOCK * c->hidden;
   float **inputs = calloc(c->n_layers + 1u, sizeof *inputs);
   int32_t *tokens = malloc((size_t)out->n_tokens * sizeof *tokens);
   w.g = malloc(n_hidden * sizeof *w.g);
   w.vocab = calloc((size_t)n * c->vocab, sizeof *w.vocab);
-  w.logits = calloc(r->n_threads, sizeof *w.logits);
-  w.scratch = calloc(r->n_threads, sizeof *w.scratch);
-  bool ok = out->factor && out->embed_moment && out->head_moment && out->vocab && out->token && inputs && tokens && w.g && w.vocab && w.logits && w.scratch;
+  w.chunk = choose_chunk(checkpoint, w.window);
+  if (w.chunk > n) w.chunk = n;
+  w.scratch = calloc(w.chunk, sizeof *w.scratch);
+  bool ok = out->factor && out->embed_moment && out->head_moment && out->vocab && out->token && inputs && tokens && w.g && w.vocab && w.scratch;
   for (uint32_t i = 0; ok && i < n_token; i++) ok = (out->token[i] = calloc(out->n_tokens, sizeof(float))) != NULL;
   if (ok) w.head_token = out->token[n_token - 1];
-  for (uint32_t i = 0; ok && i < r->n_threads; i++) {
-    w.logits[i] = malloc((size_t)(BLOCK + 2) * c->vocab * sizeof(float));
-    w.scratch[i] = malloc(n_scratch * sizeof(float));
-    ok = w.logits[i] && w.scratch[i];
-  }
+  for (uint32_t i = 0; ok && i < w.chunk; i++) ok = (w.scratch[i] = malloc(n_scratch * sizeof(float))) != NULL;
   for (uint32_t i = 0; ok && i <= c->n_layers; i++) ok = (inputs[i] = malloc(n_hidden * sizeof(float))) != NULL;
   enum tansy_status status = ok ? TANSY_OK : tansy_fail_memory(failure);
-  w.chunk = choose_chunk(checkpoint, w.window);
   if (status == TANSY_OK) status = allocate_factors(checkpoint, &w, w.chunk, out, failure);
   if (status == TANSY_OK) {
     for (uint32_t i = 0; i < n; i++) /* evenly spread over the windows given */
@@ -319,13 +332,10 @@ enum tansy_status tansy_fisher_make(const struct tansy_checkpoint *checkpoint, s
     status = go_forward(checkpoint, r, tokens, n, inputs, progress, work / 4, failure);
   }
   if (status == TANSY_OK) status = go_back(checkpoint, &w, inputs, progress, work * 3 / 4, out, failure);
-  for (uint32_t i = 0; i < r->n_threads; i++) {
-    if (w.logits) free(w.logits[i]);
-    if (w.scratch) free(w.scratch[i]);
-  }
+  for (uint32_t i = 0; w.scratch && i < w.chunk; i++) free(w.scratch[i]);
   for (int i = 0; i < TANSY_N_LAYER_LINEARS; i++) free(w.felt[i]);
   for (uint32_t i = 0; inputs && i <= c->n_layers; i++) free(inputs[i]);
-  free(inputs), free(tokens), free(w.g), free(w.vocab), free(w.logits), free(w.scratch);
+  free(inputs), free(tokens), free(w.g), free(w.vocab), free(w.scratch);
   if (status != TANSY_OK) tansy_fisher_free(out);
   return status;
 }

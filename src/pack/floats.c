@@ -93,46 +93,27 @@ void tansy_float_layer_free(struct tansy_float_layer *layer) {
   *layer = (struct tansy_float_layer){0};
 }
 
-/* which rows of the embedding are wanted; NULL: all, and the head */
-struct wanted_rows {
-  uint32_t n;
-  const uint32_t *row; /* [n] ascending */
-};
+/* tables of tokens are not loaded: they can be larger than all else */
+static bool is_table(const struct tansy_source *s) { return s->role == TANSY_ROLE_EMBED || s->role == TANSY_ROLE_HEAD; }
 
-static enum tansy_status read_outer(const struct tansy_checkpoint *c, const struct tansy_source *s, const struct wanted_rows *wanted, float *out,
-                                    struct tansy_failure *failure) {
-  if (!wanted || s->role != TANSY_ROLE_EMBED) return tansy_checkpoint_read(c, s, 0, s->n_rows, out, failure);
-  for (uint32_t i = 0; i < wanted->n; i++) TANSY_TRY(tansy_checkpoint_read(c, s, wanted->row[i], 1, out + (size_t)i * s->n_cols, failure));
-  return TANSY_OK;
-}
-
-static size_t outer_n_values(const struct tansy_source *s, const struct wanted_rows *wanted) {
-  if (tansy_role_section(s->role) == 1 || (wanted && s->role == TANSY_ROLE_HEAD)) return 0;
-  uint32_t n_rows = wanted && s->role == TANSY_ROLE_EMBED ? wanted->n : s->n_rows;
-  return ((size_t)n_rows * s->n_cols + 15) & ~(size_t)15;
-}
-
-static enum tansy_status load_outer(const struct tansy_checkpoint *c, const struct wanted_rows *wanted, struct tansy_float_outer *out,
-                                    struct tansy_failure *failure) {
+enum tansy_status tansy_float_outer_load(const struct tansy_checkpoint *c, struct tansy_float_outer *out, struct tansy_failure *failure) {
   *out = (struct tansy_float_outer){0};
   size_t total = 0;
-  for (uint32_t i = 0; i < c->n_sources; i++) total += outer_n_values(&c->sources[i], wanted);
+  for (uint32_t i = 0; i < c->n_sources; i++)
+    if (tansy_role_section(c->sources[i].role) != 1 && !is_table(&c->sources[i])) total += padded(&c->sources[i]);
   float *at = out->memory = malloc(total * sizeof *at + 1);
   if (!at) return tansy_fail_memory(failure);
   struct tansy_outer_weights *w = &out->weights;
   for (uint32_t i = 0; i < c->n_sources; i++) {
     const struct tansy_source *s = &c->sources[i];
-    size_t n_values = outer_n_values(s, wanted);
-    if (n_values == 0) continue;
-    enum tansy_status status = read_outer(c, s, wanted, at, failure);
+    if (tansy_role_section(s->role) == 1 || is_table(s)) continue;
+    enum tansy_status status = tansy_checkpoint_read(c, s, 0, s->n_rows, at, failure);
     if (status != TANSY_OK) {
       tansy_float_outer_free(out);
       return status;
     }
     switch (s->role) {
-      case TANSY_ROLE_EMBED: set_linear(&w->embed, s, at); break;
       case TANSY_ROLE_POSITION_EMBED: set_linear(&w->position, s, at); break;
-      case TANSY_ROLE_HEAD: set_linear(&w->head, s, at); break;
       case TANSY_ROLE_HEAD_BIAS: w->head.bias = at; break;
       case TANSY_ROLE_FINAL_NORM: w->final_norm = at; break;
       case TANSY_ROLE_FINAL_NORM_BIAS: w->final_norm_bias = at; break;
@@ -140,33 +121,26 @@ static enum tansy_status load_outer(const struct tansy_checkpoint *c, const stru
       case TANSY_ROLE_ROPE_INV_FREQ_LOCAL: w->inv_freq_local = at; break;
       default: break;
     }
-    at += n_values;
+    at += padded(s);
   }
   return TANSY_OK;
 }
 
-enum tansy_status tansy_float_outer_load(const struct tansy_checkpoint *c, struct tansy_float_outer *out, struct tansy_failure *failure) {
-  return load_outer(c, NULL, out, failure);
+enum tansy_status tansy_float_outer_load_head(const struct tansy_checkpoint *c, struct tansy_float_outer *outer, struct tansy_failure *failure) {
+  const struct tansy_source *s = tansy_checkpoint_head(c);
+  outer->head = malloc((size_t)s->n_rows * s->n_cols * sizeof *outer->head);
+  if (!outer->head) return tansy_fail_memory(failure);
+  set_linear(c->config.tied ? &outer->weights.embed : &outer->weights.head, s, outer->head);
+  return tansy_checkpoint_read(c, s, 0, s->n_rows, outer->head, failure);
 }
 
-enum tansy_status tansy_float_outer_load_rows(const struct tansy_checkpoint *c, int32_t *tokens, size_t n, struct tansy_float_outer *out,
-                                              struct tansy_failure *failure) {
-  uint32_t vocab = c->config.vocab, n_wanted = 0;
-  uint32_t *number = calloc(vocab, sizeof *number), *row = malloc(vocab * sizeof *row);
-  enum tansy_status status = number && row ? TANSY_OK : tansy_fail_memory(failure);
-  if (status == TANSY_OK) {
-    for (size_t i = 0; i < n; i++) number[tokens[i]] = 1;
-    for (uint32_t v = 0; v < vocab; v++)
-      if (number[v]) number[v] = n_wanted, row[n_wanted++] = v;
-    for (size_t i = 0; i < n; i++) tokens[i] = (int32_t)number[tokens[i]];
-    status = load_outer(c, &(struct wanted_rows){n_wanted, row}, out, failure);
-  }
-  free(number);
-  free(row);
-  return status;
+void tansy_float_outer_drop_head(struct tansy_float_outer *outer) {
+  free(outer->head);
+  outer->head = NULL;
 }
 
 void tansy_float_outer_free(struct tansy_float_outer *outer) {
   free(outer->memory);
+  free(outer->head);
   *outer = (struct tansy_float_outer){0};
 }

@@ -13,16 +13,17 @@ enum tansy_status tansy_float_layer_load(const struct tansy_checkpoint *checkpoi
                                          struct tansy_failure *failure);
 void tansy_float_layer_free(struct tansy_float_layer *layer);
 
+/* What lies outside the layers, but for the embedding and the head: these are read from the checkpoint when they are needed (runner.h). */
 struct tansy_float_outer {
   struct tansy_outer_weights weights;
-  float *memory;
+  float *memory, *head;
 };
 enum tansy_status tansy_float_outer_load(const struct tansy_checkpoint *checkpoint, struct tansy_float_outer *out,
                                          struct tansy_failure *failure);
-/* The same without the head, and of the embedding only the rows of `tokens` [n], which are renumbered in place: an embedding can be larger
- * than all else that a pass over a text needs. */
-enum tansy_status tansy_float_outer_load_rows(const struct tansy_checkpoint *checkpoint, int32_t *tokens, size_t n,
-                                              struct tansy_float_outer *out, struct tansy_failure *failure);
+/* the head too, for tansy_head_forward: it may be larger than all else */
+enum tansy_status tansy_float_outer_load_head(const struct tansy_checkpoint *checkpoint, struct tansy_float_outer *outer,
+                                              struct tansy_failure *failure);
+void tansy_float_outer_drop_head(struct tansy_float_outer *outer);
 void tansy_float_outer_free(struct tansy_float_outer *outer);
 
 /* the linear of a role in a layer; NULL when the role is no matrix of a layer */

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pack/head.h"
+
 enum { WINDOW = 64, N_TOKENS = 8192, ROUNDS = 10 };
 
 struct draw {
@@ -40,7 +42,7 @@ static void draw_tokens(void *ctx, uint32_t first, uint32_t n, float *logits, ui
 
 static enum tansy_status one_round(const struct tansy_checkpoint *c, struct tansy_runner *r, struct tansy_windows *w, float *x, struct draw *d,
                                    struct tansy_failure *failure) {
-  tansy_runner_embed(r, w->tokens, w->n, x);
+  TANSY_TRY(tansy_runner_embed(r, w->tokens, w->n, x, failure));
   for (uint32_t layer = 0; layer < c->config.n_layers; layer++) {
     struct tansy_float_layer weights;
     TANSY_TRY(tansy_float_layer_load(c, layer, &weights, failure));
@@ -48,7 +50,7 @@ static enum tansy_status one_round(const struct tansy_checkpoint *c, struct tans
     tansy_runner_part(r, layer, &weights.weights, TANSY_PART_MLP, x, w->n, 0, NULL);
     tansy_float_layer_free(&weights);
   }
-  return tansy_runner_logits(r, x, w->n * w->window, draw_tokens, d, failure);
+  return tansy_head_each(r, x, w->n * w->window, draw_tokens, d, failure);
 }
 
 enum tansy_status tansy_generate_windows(const struct tansy_checkpoint *c, struct tansy_team *team, struct tansy_progress *progress,
@@ -60,7 +62,7 @@ enum tansy_status tansy_generate_windows(const struct tansy_checkpoint *c, struc
   float *x = malloc((size_t)n * window * c->config.hidden * sizeof *x);
   *out = (struct tansy_windows){.window = window, .n = n, .tokens = malloc((size_t)n * window * sizeof *out->tokens)};
   enum tansy_status status = d.next && x && out->tokens ? tansy_float_outer_load(c, &outer, failure) : tansy_fail_memory(failure);
-  if (status == TANSY_OK) status = tansy_runner_init(&runner, &c->config, &outer.weights, team, window, failure);
+  if (status == TANSY_OK) status = tansy_runner_init(&runner, c, &outer.weights, team, window, failure);
   for (uint32_t i = 0; i < n * window && status == TANSY_OK; i++)
     d.next[i] = i % window == 0 && i / window % 2 == 0 && c->config.bos ? (int32_t)c->config.bos - 1 : (int32_t)(mix(i + ((uint64_t)1 << 40)) % c->config.vocab);
   for (int round = 0; round < ROUNDS && status == TANSY_OK; round++) {

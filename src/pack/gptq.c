@@ -9,12 +9,12 @@
 #include "pack/numeric.h"
 
 enum { COLS = 32, TILE_ROWS = 2, ROWS = 32 };
-#define LARGEST 1048576.0f /* integers beyond this are cut; only degenerate input gets here */
+#define LARGEST 32767.0f /* integers beyond this are cut; only degenerate input gets here */
 
 struct work {
   const struct tansy_gptq *g;
   float *w;
-  int32_t *z;
+  int16_t *z;
   uint32_t begin, end; /* columns of the group */
   uint32_t block;      /* rows of an item */
   float *scratch;      /* [n_threads] [(2 COLS + 3) block] */
@@ -71,7 +71,7 @@ static void round_item(void *ctx, uint32_t item, uint32_t thread) {
       float wanted = m ? u[i] + fed_by_rows[i] / (mi[i] * l[j]) : u[i], q = nearest(wanted, step);
       ej[i] = w - q * step;
       miss[i] = (wanted - q * step) * l[j];
-      p->z[(size_t)(first + i) * n + j] = (int32_t)q;
+      p->z[(size_t)(first + i) * n + j] = (int16_t)q;
       p->w[(size_t)(first + i) * n + j] = ej[i];
       if (!m) continue;
       float felt = sum[i] + ej[i] * l[j]; /* (E L)_ij */
@@ -89,7 +89,7 @@ static void give_values(void *ctx, uint32_t row, uint32_t thread) {
   for (uint32_t j = 0; j < p->g->n; j++) p->w[at + j] = (float)p->z[at + j] * (p->g->row[row] * p->g->col[j]);
 }
 
-double tansy_gptq_round(struct tansy_team *team, const struct tansy_gptq *g, float *w, int32_t *z) {
+double tansy_gptq_round(struct tansy_team *team, const struct tansy_gptq *g, float *w, int16_t *z) {
   struct work p = {.g = g, .w = w, .z = z, .end = g->n, .block = g->m ? g->block : ROWS};
   uint32_t n_items = (g->n_rows + p.block - 1) / p.block;
   p.scratch = malloc((size_t)tansy_team_n_threads(team) * (2 * COLS + 3) * p.block * sizeof(float));

@@ -22,8 +22,8 @@ struct tansy_gptq {
   uint32_t n_rows, n;
 };
 
-/* w [n_rows, n]: in: what to round; out: rounded values. z [n_rows, n]. Returns the sum of weight_i ((u - w') L_jj)^2,
+/* w [n_rows, n]: in: what to round; out: rounded values. z [n_rows, n], within 16 bits. Returns the sum of weight_i ((u - w') L_jj)^2,
  * or -1 when memory is short. */
-double tansy_gptq_round(struct tansy_team *team, const struct tansy_gptq *g, float *w, int32_t *z);
+double tansy_gptq_round(struct tansy_team *team, const struct tansy_gptq *g, float *w, int16_t *z);
 
 #endif

@@ -55,7 +55,7 @@ static void linear_forward(const struct tansy_linear *l, const float *x, uint32_
 /* gx += g W, and what is wanted of g */
 static void linear_backward(const struct tansy_linear *l, const float *g, uint32_t n_tokens, float *gx, struct tansy_felt felt) {
   uint32_t rows = l->w.coded.shape.n_rows;
-  tansy_matmul_f32_back(l->w.f32, g, n_tokens, rows, l->w.coded.shape.n_cols, gx);
+  tansy_matmul_back(l->w.f32, g, rows, n_tokens, rows, l->w.coded.shape.n_cols, gx);
   if (felt.g) memcpy(felt.g, g, (size_t)n_tokens * rows * sizeof *g);
   for (size_t t = 0; felt.token && t < n_tokens; t++) felt.token[t] = (float)tansy_dot(g + t * rows, g + t * rows, rows);
 }

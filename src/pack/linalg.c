@@ -5,6 +5,7 @@
 #include "pack/linalg.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,63 +24,67 @@ double tansy_dot(const float *a, const float *b, size_t n) {
 
 enum { MM_ROWS = 16, MM_TOKENS = 6, MM_COLS = 256 }; /* 12 sums of 8 lanes, and operands, fit 16 registers */
 
-/* MM_TOKENS x MM_ROWS outputs; wt [n_cols, MM_ROWS] */
-static void matmul_tile(const float *wt, const float *x, size_t x_stride, uint32_t n_tokens, uint32_t n_cols, float acc[MM_TOKENS][MM_ROWS]) {
-  if (n_tokens == MM_TOKENS) {
-    for (uint32_t c = 0; c < n_cols; c++) {
-      const float *line = wt + (size_t)c * MM_ROWS;
-      for (uint32_t t = 0; t < MM_TOKENS; t++) {
-        float v = x[t * x_stride + c];
-        for (uint32_t r = 0; r < MM_ROWS; r++) acc[t][r] += v * line[r];
-      }
+typedef float f32x8 __attribute__((vector_size(32)));
+#define INLINE static inline __attribute__((always_inline))
+
+/* n_tokens x MM_ROWS outputs, n_tokens a constant where it matters; wt [n_cols, MM_ROWS] */
+INLINE void add_tile(const float *wt, const float *x, size_t x_stride, uint32_t n_tokens, uint32_t n_cols, f32x8 acc[MM_TOKENS][2]) {
+  for (uint32_t c = 0; c < n_cols; c++) {
+    f32x8 line[2];
+    memcpy(line, wt + (size_t)c * MM_ROWS, sizeof line);
+    for (uint32_t t = 0; t < n_tokens; t++) {
+      float v = x[t * x_stride + c];
+      acc[t][0] += v * line[0];
+      acc[t][1] += v * line[1];
     }
-    return;
   }
-  for (uint32_t t = 0; t < n_tokens; t++)
-    for (uint32_t c = 0; c < n_cols; c++)
-      for (uint32_t r = 0; r < MM_ROWS; r++) acc[t][r] += x[t * x_stride + c] * wt[(size_t)c * MM_ROWS + r];
 }
 
-void tansy_matmul_f32_blocked(const float *w, const float *x, uint32_t n_tokens, uint32_t n_rows, uint32_t n_cols, uint32_t row_begin,
-                              uint32_t row_end, float *y) {
+/* y [n_tokens, stride]: n values of each token become sums (that go on from y) over n_cols; wt [n_cols, MM_ROWS] */
+static void matmul_tile(const float *wt, const float *x, size_t x_stride, uint32_t n_tokens, uint32_t n_cols, bool go_on, uint32_t n, float *y, size_t stride) {
+  f32x8 acc[MM_TOKENS][2];
+  memset(acc, 0, sizeof acc);
+  for (uint32_t k = 0; go_on && k < n_tokens; k++) memcpy(acc[k], y + k * stride, n * sizeof *y);
+  if (n_tokens == MM_TOKENS) add_tile(wt, x, x_stride, MM_TOKENS, n_cols, acc);
+  else
+    for (uint32_t k = 0; k < n_tokens; k++) add_tile(wt, x + k * x_stride, x_stride, 1, n_cols, acc + k);
+  for (uint32_t k = 0; k < n_tokens; k++) memcpy(y + k * stride, acc[k], n * sizeof *y);
+}
+
+void tansy_matmul_rows(const float *w, const float *x, uint32_t n_tokens, uint32_t n_rows, uint32_t n_cols, float *y, size_t stride) {
   float wt[MM_COLS * MM_ROWS];
-  for (uint32_t row = row_begin; row < row_end; row += MM_ROWS) {
-    uint32_t rows = row_end - row < MM_ROWS ? row_end - row : MM_ROWS;
+  for (uint32_t row = 0; row < n_rows; row += MM_ROWS) {
+    uint32_t rows = n_rows - row < MM_ROWS ? n_rows - row : MM_ROWS;
     for (uint32_t col = 0; col < n_cols; col += MM_COLS) {
       uint32_t cols = n_cols - col < MM_COLS ? n_cols - col : MM_COLS;
       for (uint32_t r = 0; r < MM_ROWS; r++)
         for (uint32_t c = 0; c < cols; c++) wt[c * MM_ROWS + r] = r < rows ? w[(size_t)(row + r) * n_cols + col + c] : 0;
       for (uint32_t t = 0; t < n_tokens; t += MM_TOKENS) {
         uint32_t tokens = n_tokens - t < MM_TOKENS ? n_tokens - t : MM_TOKENS;
-        float acc[MM_TOKENS][MM_ROWS] = {{0}};
-        for (uint32_t k = 0; col && k < tokens; k++) memcpy(acc[k], y + (size_t)(t + k) * n_rows + row, rows * sizeof(float));
-        matmul_tile(wt, x + (size_t)t * n_cols + col, n_cols, tokens, cols, acc);
-        for (uint32_t k = 0; k < tokens; k++) memcpy(y + (size_t)(t + k) * n_rows + row, acc[k], rows * sizeof(float));
+        matmul_tile(wt, x + (size_t)t * n_cols + col, n_cols, tokens, cols, col > 0, rows, y + t * stride + row, stride);
       }
     }
   }
 }
 
-void tansy_matmul_f32_back(const float *w, const float *g, uint32_t n_tokens, uint32_t n_rows, uint32_t n_cols, float *gx) {
-  for (uint32_t col = 0; col < n_cols; col += MM_ROWS) {
-    uint32_t cols = n_cols - col < MM_ROWS ? n_cols - col : MM_ROWS;
-    for (uint32_t t = 0; t < n_tokens; t += MM_TOKENS) {
-      uint32_t tokens = n_tokens - t < MM_TOKENS ? n_tokens - t : MM_TOKENS;
-      float acc[MM_TOKENS][MM_ROWS] = {{0}};
-      for (uint32_t i = 0; i < n_rows; i++) {
-        const float *line = w + (size_t)i * n_cols + col;
-        if (cols == MM_ROWS && tokens == MM_TOKENS) {
-          for (uint32_t k = 0; k < MM_TOKENS; k++) {
-            float v = g[(size_t)(t + k) * n_rows + i];
-            for (uint32_t j = 0; j < MM_ROWS; j++) acc[k][j] += v * line[j];
-          }
-        } else {
-          for (uint32_t k = 0; k < tokens; k++)
-            for (uint32_t j = 0; j < cols; j++) acc[k][j] += g[(size_t)(t + k) * n_rows + i] * line[j];
-        }
+void tansy_matmul_f32_blocked(const float *w, const float *x, uint32_t n_tokens, uint32_t n_rows, uint32_t n_cols, uint32_t row_begin,
+                              uint32_t row_end, float *y) {
+  tansy_matmul_rows(w + (size_t)row_begin * n_cols, x, n_tokens, row_end - row_begin, n_cols, y + row_begin, n_rows);
+}
+
+/* MM_TOKENS x MM_ROWS sums of gx, over rows of w in blocks that stay in the cache while all tokens pass */
+void tansy_matmul_back(const float *w, const float *g, size_t stride, uint32_t n_tokens, uint32_t n_rows, uint32_t n_cols, float *gx) {
+  for (uint32_t first = 0; first < n_rows; first += MM_COLS) {
+    uint32_t last = n_rows - first < MM_COLS ? n_rows : first + MM_COLS;
+    for (uint32_t col = 0; col < n_cols; col += MM_ROWS) {
+      uint32_t cols = n_cols - col < MM_ROWS ? n_cols - col : MM_ROWS;
+      float lines[MM_COLS * MM_ROWS];
+      for (uint32_t i = first; i < last; i++)
+        for (uint32_t j = 0; j < MM_ROWS; j++) lines[(i - first) * MM_ROWS + j] = j < cols ? w[(size_t)i * n_cols + col + j] : 0;
+      for (uint32_t t = 0; t < n_tokens; t += MM_TOKENS) {
+        uint32_t tokens = n_tokens - t < MM_TOKENS ? n_tokens - t : MM_TOKENS;
+        matmul_tile(lines, g + t * stride + first, stride, tokens, last - first, true, cols, gx + (size_t)t * n_cols + col, n_cols);
       }
-      for (uint32_t k = 0; k < tokens; k++)
-        for (uint32_t j = 0; j < cols; j++) gx[(size_t)(t + k) * n_cols + col + j] += acc[k][j];
     }
   }
 }

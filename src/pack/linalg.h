@@ -8,13 +8,15 @@
 
 #include "pack/team.h"
 
-/* y [n_tokens, stride] rows [row_begin, row_end) = x [n_tokens, n_cols] w^T; each sum runs over columns from first to last.
- * Same interface as tansy_kernels.matmul_f32, several times as fast for many tokens. */
+/* y [n_tokens, stride]: values 0 .. n_rows - 1 of each token = x [n_tokens, n_cols] w^T; each sum runs over columns from first to last */
+void tansy_matmul_rows(const float *w, const float *x, uint32_t n_tokens, uint32_t n_rows, uint32_t n_cols, float *y, size_t stride);
+/* the same with the interface of tansy_kernels.matmul_f32 */
 void tansy_matmul_f32_blocked(const float *w, const float *x, uint32_t n_tokens, uint32_t n_rows, uint32_t n_cols, uint32_t row_begin,
                               uint32_t row_end, float *y);
 
-/* gx [n_tokens, n_cols] += g [n_tokens, n_rows] w; each sum runs over rows from first to last */
-void tansy_matmul_f32_back(const float *w, const float *g, uint32_t n_tokens, uint32_t n_rows, uint32_t n_cols, float *gx);
+/* gx [n_tokens, n_cols] += g [n_tokens, stride] w, of g values 0 .. n_rows - 1 of each token; each sum goes on in gx, over rows from first
+ * to last */
+void tansy_matmul_back(const float *w, const float *g, size_t stride, uint32_t n_tokens, uint32_t n_rows, uint32_t n_cols, float *gx);
 
 /* gram [n, n] += x^T y over n_tokens rows of x, y [n_tokens, n]; sums of 64 tokens in f32, added up in f32.
  * x == y: only the lower triangle (j <= i) is made. */

@@ -119,7 +119,7 @@ static enum tansy_status order_layer(struct keys *k, uint32_t layer, struct tans
 static enum tansy_status order_all(struct keys *k, struct tansy_runner *r, struct tansy_site_buffers *buffers, const struct tansy_windows *windows,
                                    float *x, struct tansy_failure *failure) {
   const struct tansy_checkpoint *c = k->checkpoint;
-  tansy_runner_embed(r, windows->tokens, windows->n, x);
+  TANSY_TRY(tansy_runner_embed(r, windows->tokens, windows->n, x, failure));
   for (uint32_t layer = 0; layer < c->config.n_layers; layer++) {
     struct tansy_float_layer weights;
     for (int site = 0; site < TANSY_N_SITES; site++)
@@ -130,8 +130,7 @@ static enum tansy_status order_all(struct keys *k, struct tansy_runner *r, struc
     TANSY_TRY(order_layer(k, layer, failure));
   }
   tansy_calibrate_head(r, buffers, x, windows->n, see_squares, k);
-  const struct tansy_source *head = tansy_checkpoint_find(c, c->config.tied ? TANSY_ROLE_EMBED : TANSY_ROLE_HEAD, 0);
-  TANSY_TRY(add_hidden(k, head, k->square[TANSY_SITE_HEAD], failure));
+  TANSY_TRY(add_hidden(k, tansy_checkpoint_head(c), k->square[TANSY_SITE_HEAD], failure));
   return (k->order->hidden = tansy_order_sorted(k->hidden, c->config.hidden)) ? TANSY_OK : tansy_fail_memory(failure);
 }
 
@@ -155,7 +154,7 @@ enum tansy_status tansy_order_make(const struct tansy_checkpoint *checkpoint, st
   for (int site = 0; site < TANSY_N_SITES && ok; site++)
     ok = (k.square[site] = calloc(tansy_site_n_cols(c, (enum tansy_site)site), sizeof(double))) != NULL;
   enum tansy_status status = ok ? tansy_float_outer_load(checkpoint, &outer, failure) : tansy_fail_memory(failure);
-  if (status == TANSY_OK) status = tansy_runner_init(&runner, c, &outer.weights, team, some.window, failure);
+  if (status == TANSY_OK) status = tansy_runner_init(&runner, checkpoint, &outer.weights, team, some.window, failure);
   if (status == TANSY_OK) status = tansy_site_buffers_init(&buffers, c, some.window, failure);
   if (status == TANSY_OK) status = order_all(&k, &runner, &buffers, &some, x, failure);
   tansy_site_buffers_free(&buffers);

@@ -17,49 +17,28 @@
 enum { QUICK_TOKENS = 8192, MAX_PASSES = 4 };
 #define LEAST_BITS 0.3 /* a weight */
 
-static enum tansy_status allocate(struct tansy_best *b, struct tansy_failure *failure) {
-  const struct tansy_config *c = b->config;
-  size_t widest = 0, n_x = (size_t)b->job->calibration.n * b->runner.window * c->hidden;
-  for (int site = 0; site < TANSY_N_SITES; site++)
-    if (tansy_site_n_cols(c, (enum tansy_site)site) > widest) widest = tansy_site_n_cols(c, (enum tansy_site)site);
-  b->a = malloc(widest * widest * sizeof *b->a);
-  b->c = malloc(widest * widest * sizeof *b->c);
-  b->effective = malloc(widest * sizeof *b->effective);
+/* hidden states of both models; not there yet while the model is measured */
+static enum tansy_status allocate_windows(struct tansy_best *b, struct tansy_failure *failure) {
+  size_t n_x = (size_t)b->job->calibration.n * b->runner.window * b->config->hidden;
   b->x = malloc(n_x * sizeof *b->x);
   b->rounded_x = malloc(n_x * sizeof *b->rounded_x);
-  return b->a && b->c && b->effective && b->x && b->rounded_x ? TANSY_OK : tansy_fail_memory(failure);
+  return b->x && b->rounded_x ? TANSY_OK : tansy_fail_memory(failure);
 }
 
 static void release(struct tansy_best *b) {
   for (uint32_t i = 0; i < b->n_units; i++) tansy_unit_free(&b->units[i]);
-  tansy_site_buffers_free(&b->buffers);
-  tansy_site_buffers_free(&b->rounded_buffers);
   tansy_fisher_free(&b->fisher);
   tansy_runner_free(&b->runner);
   tansy_float_outer_free(&b->outer);
-  tansy_float_outer_free(&b->rounded);
   free(b->units), free(b->a), free(b->c), free(b->effective), free(b->x), free(b->rounded_x);
 }
 
 /* what comes before the layers: the embedding rounded, and the windows' hidden states */
 static enum tansy_status begin_pass(struct tansy_best *b, struct tansy_failure *failure) {
-  const struct tansy_config *c = b->config;
-  struct tansy_job *job = b->job;
-  size_t stride = (size_t)b->runner.window;
-  uint32_t n_windows = b->n_windows;
-  tansy_job_clear(job);
+  tansy_job_clear(b->job);
   for (uint32_t i = 0; i < b->n_units; i++) b->units[i].nbytes = 0;
   b->spent = 0;
-  TANSY_TRY(tansy_best_embed(b, failure));
-  for (uint32_t i = 0; i < n_windows; i++) { /* evenly spread */
-    const int32_t *tokens = job->calibration.tokens + (size_t)((uint64_t)i * job->calibration.n / n_windows) * stride;
-    float *x = b->x + i * stride * c->hidden, *rounded_x = b->rounded_x + i * stride * c->hidden;
-    b->runner.outer = &b->rounded.weights;
-    tansy_runner_embed(&b->runner, tokens, 1, rounded_x);
-    b->runner.outer = &b->outer.weights;
-    tansy_runner_embed(&b->runner, tokens, 1, x);
-  }
-  return TANSY_OK;
+  return tansy_best_embed(b, failure);
 }
 
 /* rounds and codes the whole model over n_windows windows, or what is left of it after b->stage.n_layers layers */
@@ -68,9 +47,6 @@ static enum tansy_status run_pass(struct tansy_best *b, uint32_t n_windows, bool
   b->work = work;
   b->adapt = adapt;
   b->n_windows = n_windows;
-  /* the embedding is rounded from the checkpoint's values every time */
-  tansy_float_outer_free(&b->rounded);
-  TANSY_TRY(tansy_float_outer_load(b->checkpoint, &b->rounded, failure));
   if (b->stage.n_layers == 0) TANSY_TRY(begin_pass(b, failure));
   for (uint32_t layer = b->stage.n_layers; layer < b->config->n_layers; layer++) {
     TANSY_TRY(tansy_best_layer(b, layer, failure));
@@ -129,13 +105,12 @@ static enum tansy_status compress(struct tansy_job *job, struct tansy_failure *f
   double measure = 0.5;
   tansy_progress_start(&job->progress, job->progress.kind, measure + (quick < 1 ? quick : 1) + 1);
   enum tansy_status status = tansy_float_outer_load(b.checkpoint, &b.outer, failure);
-  if (status == TANSY_OK) status = tansy_runner_init(&b.runner, b.config, &b.outer.weights, job->team, job->calibration.window, failure);
-  if (status == TANSY_OK) status = tansy_site_buffers_init(&b.buffers, b.config, b.runner.window, failure);
-  if (status == TANSY_OK) status = tansy_site_buffers_init(&b.rounded_buffers, b.config, b.runner.window, failure);
-  if (status == TANSY_OK) status = allocate(&b, failure);
+  if (status == TANSY_OK) status = tansy_runner_init(&b.runner, b.checkpoint, &b.outer.weights, job->team, job->calibration.window, failure);
+  if (status == TANSY_OK && !(b.effective = malloc(tansy_widest_site(b.config) * sizeof *b.effective))) status = tansy_fail_memory(failure);
   bool resumed = false;
   if (status == TANSY_OK) status = tansy_best_restore(&b, &resumed, failure);
   if (status == TANSY_OK && !resumed) status = tansy_best_measure(&b, measure, failure);
+  if (status == TANSY_OK && !b.x) status = allocate_windows(&b, failure);
   if (status == TANSY_OK && !resumed) tansy_best_save(&b);
   if (status == TANSY_OK) status = meet_size(&b, failure);
   for (uint32_t i = 0; i < job->n_results && status == TANSY_OK; i++) {

@@ -60,15 +60,10 @@ static enum tansy_status calibrate(struct paper *p, struct tansy_failure *failur
   struct tansy_site_buffers buffers = {0};
   size_t n_tokens = (size_t)job->calibration.n * job->calibration.window;
   float *x = malloc(n_tokens * c->hidden * sizeof *x);
-  int32_t *tokens = malloc(n_tokens * sizeof *tokens);
-  enum tansy_status status = x && tokens ? TANSY_OK : tansy_fail_memory(failure);
-  if (status == TANSY_OK) {
-    memcpy(tokens, job->calibration.tokens, n_tokens * sizeof *tokens);
-    status = tansy_float_outer_load_rows(job->checkpoint, tokens, n_tokens, &outer, failure);
-  }
-  if (status == TANSY_OK) status = tansy_runner_init(&runner, c, &outer.weights, job->team, job->calibration.window, failure);
+  enum tansy_status status = x ? tansy_float_outer_load(job->checkpoint, &outer, failure) : tansy_fail_memory(failure);
+  if (status == TANSY_OK) status = tansy_runner_init(&runner, job->checkpoint, &outer.weights, job->team, job->calibration.window, failure);
   if (status == TANSY_OK) status = tansy_site_buffers_init(&buffers, c, job->calibration.window, failure);
-  if (status == TANSY_OK) tansy_runner_embed(&runner, tokens, job->calibration.n, x);
+  if (status == TANSY_OK) status = tansy_runner_embed(&runner, job->calibration.tokens, job->calibration.n, x, failure);
   if (status == TANSY_OK) status = tansy_paper_stream_init(&p->stream, c->n_layers, c->hidden, x, n_tokens, failure);
   for (uint32_t layer = 0; layer < c->n_layers && status == TANSY_OK; layer++) {
     struct tansy_float_layer weights;
@@ -83,7 +78,6 @@ static enum tansy_status calibrate(struct paper *p, struct tansy_failure *failur
   tansy_site_buffers_free(&buffers);
   tansy_runner_free(&runner);
   tansy_float_outer_free(&outer);
-  free(tokens);
   free(x);
   return status;
 }

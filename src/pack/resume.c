@@ -182,8 +182,8 @@ static void move_state(struct stream *s, struct tansy_best *b) {
   move_units(s, b);
   if (b->stage.n_layers == 0) return;
   size_t n_x = (size_t)b->job->calibration.n * b->runner.window * b->config->hidden;
-  move(s, b->x, n_x * sizeof *b->x);
-  move(s, b->rounded_x, n_x * sizeof *b->rounded_x);
+  MOVE_ARRAY(s, b->x, n_x);
+  MOVE_ARRAY(s, b->rounded_x, n_x);
   move_writer(s, b->job);
 }
 

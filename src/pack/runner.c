@@ -6,11 +6,18 @@
 
 #include "pack/linalg.h"
 
-enum { LOGITS_BLOCK = 32 };
+enum { MIN_TOKENS = 32 }; /* that the forward pass is ready for: logits are made of so many at a time (evaluate.c) */
 
 uint32_t tansy_site_n_cols(const struct tansy_config *c, enum tansy_site site) {
   if (site == TANSY_SITE_ATTN_OUT) return c->n_heads * c->head_dim;
   return site == TANSY_SITE_MLP_MID ? c->intermediate : c->hidden;
+}
+
+uint32_t tansy_widest_site(const struct tansy_config *c) {
+  uint32_t widest = 0;
+  for (int site = 0; site < TANSY_N_SITES; site++)
+    if (tansy_site_n_cols(c, (enum tansy_site)site) > widest) widest = tansy_site_n_cols(c, (enum tansy_site)site);
+  return widest;
 }
 
 static void *aligned_zeros(uint64_t nbytes) {
@@ -21,19 +28,22 @@ static void *aligned_zeros(uint64_t nbytes) {
   return p;
 }
 
-enum tansy_status tansy_runner_init(struct tansy_runner *r, const struct tansy_config *config, const struct tansy_outer_weights *outer,
+enum tansy_status tansy_runner_init(struct tansy_runner *r, const struct tansy_checkpoint *checkpoint, const struct tansy_outer_weights *outer,
                                     struct tansy_team *team, uint32_t window, struct tansy_failure *failure) {
-  *r = (struct tansy_runner){.config = config, .outer = outer, .team = team, .window = window, .n_threads = tansy_team_n_threads(team)};
+  const struct tansy_config *config = &checkpoint->config;
+  *r = (struct tansy_runner){.checkpoint = checkpoint, .config = config, .outer = outer, .team = team, .window = window, .n_threads = tansy_team_n_threads(team)};
   r->kernels = *tansy_kernels_best();
   r->kernels.matmul_f32 = tansy_matmul_f32_blocked;
   r->forward = calloc(r->n_threads, sizeof *r->forward);
   r->memory = calloc(r->n_threads, sizeof *r->memory);
   r->kv = calloc(r->n_threads, sizeof *r->kv);
   r->copy = calloc(r->n_threads, sizeof *r->copy);
-  if (!r->forward || !r->memory || !r->kv || !r->copy) return tansy_fail_memory(failure);
+  r->numbers = malloc(window * sizeof *r->numbers);
+  if (!r->forward || !r->memory || !r->kv || !r->copy || !r->numbers) return tansy_fail_memory(failure);
+  for (uint32_t i = 0; i < window; i++) r->numbers[i] = (int32_t)i;
   for (uint32_t i = 0; i < r->n_threads; i++) {
     struct tansy_forward *f = &r->forward[i];
-    *f = (struct tansy_forward){.config = config, .kernels = &r->kernels, .max_tokens = window > LOGITS_BLOCK ? window : LOGITS_BLOCK};
+    *f = (struct tansy_forward){.config = config, .kernels = &r->kernels, .max_tokens = window > MIN_TOKENS ? window : MIN_TOKENS};
     uint64_t forward_nbytes = (tansy_forward_nbytes(f, 0) + 63) & ~(uint64_t)63, kv_nbytes = tansy_layer_kv_nbytes(config, window, 1);
     r->memory[i] = aligned_zeros(forward_nbytes + kv_nbytes);
     r->copy[i] = aligned_zeros((uint64_t)window * config->hidden * sizeof(float));
@@ -52,24 +62,46 @@ void tansy_runner_free(struct tansy_runner *r) {
   free(r->memory);
   free(r->forward);
   free(r->kv);
+  free(r->numbers);
   *r = (struct tansy_runner){0};
 }
 
 struct embed {
   struct tansy_runner *r;
-  const int32_t *tokens;
   float *x;
 };
 
+/* a window's rows are the table, and its tokens are numbered in their order */
 static void embed_body(void *ctx, uint32_t item, uint32_t thread) {
   struct embed *e = ctx;
-  size_t first = (size_t)item * e->r->window;
-  tansy_embed_forward(&e->r->forward[thread], e->r->outer, e->tokens + first, 0, e->r->window, e->x + first * e->r->config->hidden);
+  struct tansy_runner *r = e->r;
+  size_t n = (size_t)r->window * r->config->hidden;
+  struct tansy_outer_weights outer = *r->outer;
+  outer.embed = tansy_linear_f32(memcpy(r->copy[thread], e->x + item * n, n * sizeof(float)), r->window, r->config->hidden, NULL);
+  tansy_embed_forward(&r->forward[thread], &outer, r->numbers, 0, r->window, e->x + item * n);
 }
 
-void tansy_runner_embed(struct tansy_runner *r, const int32_t *tokens, uint32_t n_windows, float *x) {
-  struct embed e = {r, tokens, x};
+void tansy_runner_embed_rows(struct tansy_runner *r, uint32_t n_windows, float *x) {
+  struct embed e = {r, x};
   tansy_team_run(r->team, n_windows, embed_body, &e);
+}
+
+enum tansy_status tansy_runner_embed(struct tansy_runner *r, const int32_t *tokens, uint32_t n_windows, float *x, struct tansy_failure *failure) {
+  const struct tansy_source *table = tansy_checkpoint_find(r->checkpoint, TANSY_ROLE_EMBED, 0);
+  for (size_t i = 0; i < (size_t)n_windows * r->window; i++)
+    TANSY_TRY(tansy_checkpoint_read(r->checkpoint, table, (uint32_t)tokens[i], 1, x + i * r->config->hidden, failure));
+  tansy_runner_embed_rows(r, n_windows, x);
+  return TANSY_OK;
+}
+
+void tansy_runner_norm(const struct tansy_runner *r, const float *x, const float *weight, const float *bias, uint32_t n_tokens, float *out) {
+  const struct tansy_config *c = r->config;
+  for (size_t t = 0; t < n_tokens; t++) {
+    if (c->norm_kind == TANSY_NORM_LAYER)
+      r->kernels.layer_norm(x + t * c->hidden, weight, bias, c->hidden, c->norm_eps, out + t * c->hidden);
+    else
+      r->kernels.rms_norm(x + t * c->hidden, weight, c->hidden, c->norm_eps, out + t * c->hidden);
+  }
 }
 
 struct part {
@@ -114,34 +146,4 @@ void tansy_runner_part(struct tansy_runner *r, uint32_t layer, const struct tans
                        uint32_t n_windows, int keep_x, const struct tansy_capture *capture) {
   struct part p = {r, layer, weights, part, x, keep_x, capture};
   tansy_team_run(r->team, n_windows, part_body, &p);
-}
-
-struct logits {
-  struct tansy_runner *r;
-  const float *x;
-  uint32_t n_tokens;
-  float **rows; /* [n_threads] [LOGITS_BLOCK, vocab] */
-  tansy_logits_body *see;
-  void *ctx;
-};
-
-static void logits_body(void *ctx, uint32_t item, uint32_t thread) {
-  struct logits *l = ctx;
-  uint32_t first = item * LOGITS_BLOCK, n = l->n_tokens - first < LOGITS_BLOCK ? l->n_tokens - first : LOGITS_BLOCK;
-  tansy_head_forward(&l->r->forward[thread], l->r->outer, l->x + (size_t)first * l->r->config->hidden, n, l->rows[thread]);
-  l->see(l->ctx, first, n, l->rows[thread], thread);
-}
-
-enum tansy_status tansy_runner_logits(struct tansy_runner *r, const float *x, uint32_t n_tokens, tansy_logits_body *see, void *ctx,
-                                      struct tansy_failure *failure) {
-  struct logits l = {r, x, n_tokens, calloc(r->n_threads, sizeof *l.rows), see, ctx};
-  enum tansy_status status = l.rows ? TANSY_OK : tansy_fail_memory(failure);
-  for (uint32_t i = 0; i < r->n_threads && status == TANSY_OK; i++) {
-    l.rows[i] = malloc((size_t)LOGITS_BLOCK * r->config->vocab * sizeof(float));
-    if (!l.rows[i]) status = tansy_fail_memory(failure);
-  }
-  if (status == TANSY_OK) tansy_team_run(r->team, (n_tokens + LOGITS_BLOCK - 1) / LOGITS_BLOCK, logits_body, &l);
-  for (uint32_t i = 0; l.rows && i < r->n_threads; i++) free(l.rows[i]);
-  free(l.rows);
-  return status;
 }

@@ -7,11 +7,12 @@
 #define TANSY_PACK_RUNNER_H
 
 #include "model/forward.h"
-#include "pack/failure.h"
+#include "pack/checkpoint.h"
 #include "pack/team.h"
 
 struct tansy_runner {
-  const struct tansy_config *config;
+  const struct tansy_checkpoint *checkpoint;
+  const struct tansy_config *config; /* of the checkpoint */
   const struct tansy_outer_weights *outer;
   struct tansy_team *team;
   struct tansy_kernels kernels;
@@ -21,13 +22,16 @@ struct tansy_runner {
   uint8_t **memory;              /* [n_threads] */
   float **copy;                  /* [n_threads] one window's hidden states */
   struct tansy_layer_kv *kv;     /* [n_threads] */
+  int32_t *numbers;              /* [window] 0, 1, .. */
 };
-enum tansy_status tansy_runner_init(struct tansy_runner *r, const struct tansy_config *config, const struct tansy_outer_weights *outer,
+enum tansy_status tansy_runner_init(struct tansy_runner *r, const struct tansy_checkpoint *checkpoint, const struct tansy_outer_weights *outer,
                                     struct tansy_team *team, uint32_t window, struct tansy_failure *failure);
 void tansy_runner_free(struct tansy_runner *r);
 
-/* x [n_windows * window, H] = embeddings */
-void tansy_runner_embed(struct tansy_runner *r, const int32_t *tokens, uint32_t n_windows, float *x);
+/* x [n_windows * window, H] = embeddings; rows of the table are read from the checkpoint */
+enum tansy_status tansy_runner_embed(struct tansy_runner *r, const int32_t *tokens, uint32_t n_windows, float *x, struct tansy_failure *failure);
+/* the same where x holds the tokens' rows of the table (or of one that has been rounded) */
+void tansy_runner_embed_rows(struct tansy_runner *r, uint32_t n_windows, float *x);
 
 /* Which part of a layer to run. */
 enum tansy_part { TANSY_PART_ATTENTION, TANSY_PART_MLP };
@@ -41,10 +45,9 @@ void tansy_runner_part(struct tansy_runner *r, uint32_t layer, const struct tans
 
 /* columns of a site's input */
 uint32_t tansy_site_n_cols(const struct tansy_config *config, enum tansy_site site);
+uint32_t tansy_widest_site(const struct tansy_config *config);
 
-/* Calls `see` with logits [n_tokens, vocab] of blocks of tokens, in any order, from any thread. */
-typedef void tansy_logits_body(void *ctx, uint32_t first_token, uint32_t n_tokens, float *logits, uint32_t thread);
-enum tansy_status tansy_runner_logits(struct tansy_runner *r, const float *x, uint32_t n_tokens, tansy_logits_body *see, void *ctx,
-                                      struct tansy_failure *failure);
+/* norm of the model's kind, token by token */
+void tansy_runner_norm(const struct tansy_runner *r, const float *x, const float *weight, const float *bias, uint32_t n_tokens, float *out);
 
 #endif

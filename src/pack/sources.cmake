@@ -16,6 +16,7 @@ set(TANSY_PACK_SOURCES
   src/pack/gguf.c
   src/pack/gptq.c
   src/pack/gradient.c
+  src/pack/head.c
   src/pack/hf_config.c
   src/pack/hf_names.c
   src/pack/inspect_bare.c

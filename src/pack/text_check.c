@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pack/head.h"
 #include "pack/numeric.h"
 
 enum { MAX_TOKENS = 1024 };
@@ -37,7 +38,7 @@ static enum tansy_status look(const struct tansy_checkpoint *checkpoint, struct 
   struct tansy_progress quiet = {0};
   enum tansy_status status = c.nll && c.entropy ? TANSY_OK : tansy_fail_memory(failure);
   if (status == TANSY_OK) status = tansy_reference_init(&reference, checkpoint, team, some, &quiet, failure);
-  if (status == TANSY_OK) status = tansy_runner_logits(&reference.runner, reference.x, n, see_logits, &c, failure);
+  if (status == TANSY_OK) status = tansy_head_each(&reference.runner, reference.x, n, see_logits, &c, failure);
   for (uint32_t i = 0; i < n && status == TANSY_OK; i++) out->nll += c.nll[i], out->entropy += c.entropy[i];
   tansy_reference_free(&reference);
   free(c.nll);

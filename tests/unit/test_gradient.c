@@ -150,7 +150,7 @@ static void test_products(void) {
     for (uint32_t i = 0; i < rows * cols; i++) w[i] = (float)test_rand_normal(&rng);
     for (uint32_t i = 0; i < tokens * cols; i++) x[i] = (float)test_rand_normal(&rng), gx[i] = 0;
     tansy_matmul_f32_blocked(w, x, tokens, rows, cols, 0, rows, y);
-    tansy_matmul_f32_back(w, y, tokens, rows, cols, gx);
+    tansy_matmul_back(w, y, rows, tokens, rows, cols, gx);
     for (uint32_t t = 0; t < tokens; t++) {
       for (uint32_t i = 0; i < rows; i++) {
         float sum = 0;

@@ -175,7 +175,7 @@ static void test_feedback(void) {
   float *g_moment = test_alloc(ROWS * ROWS * 4), *m = test_alloc(3 * BLOCK * BLOCK * 4), *felt = test_alloc(ROWS * SAMPLES * 4);
   double *e = (double *)test_alloc(ROWS * N * 8);
   float col[N], row[ROWS], weight[ROWS];
-  int32_t *z = test_alloc(ROWS * N * 4), *again = test_alloc(ROWS * N * 4);
+  int16_t *z = test_alloc(ROWS * N * 2), *again = test_alloc(ROWS * N * 2);
   make_moment(&rng, N, SAMPLES, x, h);
   make_moment(&rng, ROWS, SAMPLES, felt, g_moment);
   for (int i = 0; i < N * N; i++) h[i] /= SAMPLES;
@@ -217,7 +217,7 @@ static void test_feedback(void) {
     CHECK(loss < 0.5 * measured[1]);
     memcpy(v, w, ROWS * N * 4);
     CHECK(tansy_gptq_round(one, &g, v, again) == loss);
-    CHECK_MEM(z, again, ROWS * N * 4);
+    CHECK_MEM(z, again, ROWS * N * 2);
   }
   free(x), free(h), free(l), free(w), free(v), free(z), free(again), free(g_moment), free(m), free(felt), free(e);
   tansy_team_free(team);
