@@ -2,6 +2,7 @@
  * home.js: where a model lives. Plans a memory, makes an engine in it and fills it, as often as asked: the first time for
  * load(), later to move a live model to a memory of another size, with the weights read again from where they came.
  */
+import { PAGE_NBYTES } from './abi.js';
 import { decide } from './budget.js';
 import { measureCosts } from './costs.js';
 import { Engine, Planner, detailError } from './engine.js';
@@ -14,6 +15,9 @@ import { readTensors } from './tensors.js';
 /** @import { Source } from './source.js' */
 /** @import { Plan } from './engine.js' */
 /** @import { CheckedLoadOptions } from './options.js' */
+
+/** More than the caches of most processors hold. */
+const PROBE_NBYTES = 64 << 20;
 
 /**
  * @typedef {object} Watch
@@ -104,8 +108,13 @@ export class Home {
   async measureCosts(source, front, signal) {
     if (!source.rereadable)
       throw new TansyError('TANSY_SOURCE', `${this.name} can be read only once; minTokensPerSecond must try a layer first. Load from a URL, a file or bytes.`);
-    const options = { ...this.options, residency: /** @type {const} */ ('ans'), threads: 1, targetNsPerToken: 0 };
-    const engine = await this.makeEngine(await this.plan(options));
+    const made = await this.plan({ ...this.options, residency: /** @type {const} */ ('ans'), threads: 1, targetNsPerToken: 0 });
+    /* room beyond the plan, to read weights from memory as a token does: not more than the model's own, nor than the budget */
+    const { plan } = made;
+    const room = Math.min(PROBE_NBYTES, plan.ansNbytes, plan.budgetNbytes - plan.startNbytes);
+    const spare = Math.max(0, Math.floor(room / PAGE_NBYTES) * PAGE_NBYTES);
+    const startNbytes = plan.startNbytes + spare;
+    const engine = await this.makeEngine({ ...made, plan: { ...plan, startNbytes, totalNbytes: Math.max(plan.totalNbytes, startNbytes) } });
     /* tensors lie one after the other at the file's end */
     let at = engine.plan.fileNbytes - readTensors(this.header).reduce((sum, { nbytes }) => sum + nbytes, 0);
     for (const { layer, coded, nbytes } of readTensors(this.header)) {

@@ -153,12 +153,17 @@ function reopener(input, source, { retry }) {
   return source.rereadable ? () => openSource(input, retry) : undefined;
 }
 
+/** What a further thread does of one's work, and what it takes to share the work of a layer, in ns: typical figures. */
+const HELP = 0.7;
+const SHARING_NS = 25000;
+
 /**
  * @param {import('./costs.js').Costs} costs of one thread
  * @param {number} nThreads
  */
 function shared({ costAns, costPacked, costInt8, costLayer }, nThreads) {
-  return { costAns: costAns / nThreads, costPacked: costPacked / nThreads, costInt8: costInt8 / nThreads, costLayer };
+  const n = 1 + HELP * (nThreads - 1);
+  return { costAns: costAns / n, costPacked: costPacked / n, costInt8: costInt8 / n, costLayer: costLayer + (nThreads > 1 ? SHARING_NS : 0) };
 }
 
 /**

@@ -71,6 +71,10 @@ struct tansy_engine {
   uint32_t slot_chunk[TANSY_MAX_STAGING]; /* chunk in the slot, or UINT32_MAX */
   struct tansy_outer_weights outer;
   struct tansy_forward forward;
+  struct {
+    bool is_spread;
+    uint32_t n_rounds;
+  } probe;
   uint64_t loaded_nbytes;
 
   uint32_t position;

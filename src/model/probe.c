@@ -1,5 +1,7 @@
 /* probe.c: what a weight costs on this device in each form, for the planner (tansy_options.cost_*). The caller has the clock:
  * it times two calls with different n_rounds, the difference being the rounds alone. */
+#include <string.h>
+
 #include "model/engine.h"
 
 /* room for a decoded tile, and for its results: the halves of `temporary` that products do not use themselves */
@@ -30,6 +32,21 @@ static const struct tansy_linear *choose(const struct tansy_engine *e, uint32_t 
     }
   }
   return best;
+}
+
+/* Resident weights stream from memory, so each round reads another copy of the tile. Copies lie in what the arena has beyond the KV cache; without
+ * room there it is one and the same, as in a model that fits in a processor's cache. They are made once: of other forms they are as good. */
+static const uint8_t *next_copy(struct tansy_engine *e, const uint8_t *tile, const struct tansy_coded_shape *whole, uint32_t form) {
+  struct tansy_coded_shape shape = *whole;
+  shape.n_rows = tile_n_rows(whole);
+  size_t nbytes = tansy_align16(form == TANSY_FORM_PACKED ? tansy_packed_nbytes(&shape) : tansy_int8_nbytes(&shape));
+  uint64_t free_at = tansy_align16(tansy_engine_arena_nbytes(e, e->kv_capacity));
+  uint32_t n_copies = e->arena_nbytes > free_at ? (uint32_t)((e->arena_nbytes - free_at) / nbytes) : 0;
+  if (n_copies < 2) return tile;
+  uint8_t *copies = (uint8_t *)e + (size_t)free_at;
+  for (uint32_t i = 0; !e->probe.is_spread && i < n_copies; i++) memcpy(copies + i * nbytes, tile, nbytes);
+  e->probe.is_spread = true;
+  return copies + e->probe.n_rounds++ % n_copies * nbytes;
 }
 
 /* norms, quantization, attention, activation of a layer that is loaded, on whatever the activations are */
@@ -65,6 +82,10 @@ uint32_t tansy_engine_probe(struct tansy_engine *e, uint32_t form, uint32_t n_ro
   f->act.n_cols_padded = tansy_pad_cols(n_cols);
   f->act.n_blocks = (f->act.n_cols_padded + TANSY_ACT_BLOCK - 1) / TANSY_ACT_BLOCK;
   e->kernels->quantize_act(f->scaled, 1, n_cols, &f->act);
-  for (uint32_t i = 0; i < n_rounds; i++) e->kernels->matmul(&w, &f->act, 0, 1, (int32_t *)f->normed, 0, f->decode);
+  const uint8_t *tile = w.resident;
+  for (uint32_t i = 0; i < n_rounds; i++) {
+    if (form != TANSY_FORM_ANS) w.resident = next_copy(e, tile, &w.coded.shape, form);
+    e->kernels->matmul(&w, &f->act, 0, 1, (int32_t *)f->normed, 0, f->decode);
+  }
   return tile_n_rows(&w.coded.shape) * n_cols;
 }
