@@ -369,7 +369,10 @@ static enum tansy_status make_frequencies(struct reader *r, tansy_json_ref param
   } else if (strcmp(type, "default") != 0 && strcmp(type, "dynamic") != 0) { /* "dynamic" changes nothing within the context */
     status = tansy_fail(r->failure, TANSY_ERR_UNSUPPORTED, "config.json: rope scaling \"%s\" is not supported", type);
   }
-  for (uint32_t i = 0; i < n; i++) (*out)[i] = (float)freq[i];
+  for (uint32_t i = 0; i < n && status == TANSY_OK; i++) {
+    (*out)[i] = (float)freq[i];
+    if (!(freq[i] >= 0 && freq[i] <= 1e6)) status = tansy_fail(r->failure, TANSY_ERR_UNSUPPORTED, "config.json: rotary frequency %u would be %g", i, freq[i]);
+  }
   free(freq);
   TANSY_TRY(status);
   if (out == &r->checkpoint->inv_freq[0]) {

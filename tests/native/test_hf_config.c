@@ -89,6 +89,9 @@ static void test_refused(void) {
       {MODEL("gemma3_text", ",\"rope_parameters\":{\"full_attention\":{\"rope_type\":\"yarn\",\"factor\":8,\"rope_theta\":1e6},"
                             "\"sliding_attention\":{\"rope_type\":\"default\",\"rope_theta\":1e4}}"),
        TANSY_ERR_UNSUPPORTED, "attention factor"},
+      {MODEL("llama", ",\"rope_theta\":1e-300"), TANSY_ERR_UNSUPPORTED, "rotary frequency 1"},
+      {MODEL("llama", ",\"rope_scaling\":{\"type\":\"linear\",\"factor\":1e-300}"), TANSY_ERR_UNSUPPORTED, "rotary frequency 0"},
+      {MODEL("phi3", ",\"rope_scaling\":{\"type\":\"longrope\",\"short_factor\":[1,1,1,1e-300]}"), TANSY_ERR_UNSUPPORTED, "rotary frequency 3"},
       {MODEL("llama", ",\"hidden_act\":\"relu2\""), TANSY_ERR_UNSUPPORTED, "relu2"},
       {MODEL("opt", ",\"ffn_dim\":48,\"do_layer_norm_before\":false"), TANSY_ERR_UNSUPPORTED, "do_layer_norm_before"},
       {MODEL("opt", ",\"ffn_dim\":48,\"word_embed_proj_dim\":16"), TANSY_ERR_UNSUPPORTED, "word_embed_proj_dim"},
