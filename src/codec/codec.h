@@ -29,7 +29,7 @@ struct tansy_coded_shape {
   uint32_t n_tables;    /* 1..TANSY_MAX_TABLES */
   uint32_t tile_n_rows; /* multiple of 4 */
   uint32_t n_escapes;
-  uint32_t head_nbytes; /* the stream is head | tiles: tables, classes, spans, tile offsets and ALL escape lists are in the head */
+  uint32_t head_nbytes; /* the stream is head | tiles: tables, classes, tile offsets and ALL escape lists are in the head */
 };
 
 /* One frequency table, ready for decoders: 16-byte vectors. Slots 0..255 are cut into runs, one per symbol; at most one

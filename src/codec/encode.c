@@ -331,7 +331,8 @@ enum tansy_status tansy_encode_integers(struct tansy_integers z, uint32_t n_rows
   if (!options) options = &defaults;
   if (n_rows < 1 || n_rows > TANSY_MAX_DIM || n_cols < 1 || n_cols > TANSY_MAX_COLS || options->raw_bits < -1 ||
       options->raw_bits > TANSY_MAX_RAW_BITS || options->tile_n_rows % TANSY_GROUP_N_ROWS || options->tile_n_rows > TANSY_MAX_DIM ||
-      options->max_tables < 0 || options->max_tables > TANSY_MAX_TABLES)
+      options->max_tables < 0 || options->max_tables > TANSY_MAX_TABLES ||
+      (uint64_t)(options->tile_n_rows < n_rows ? options->tile_n_rows : n_rows) * n_cols > UINT32_MAX) /* gaps between escapes */
     return TANSY_ERR_ARGUMENT;
 
   struct tansy_coding_plan plan;

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 const RESULTS = fileURLToPath(new URL('results', import.meta.url));
 const PEER = 'wllama 3.8.1';
 
-/** @param {string} name @returns {any[]} */
+/** @param {string} name @returns {any} */
 const read = (name) => (existsSync(join(RESULTS, name)) ? JSON.parse(readFileSync(join(RESULTS, name), 'utf8')) : []);
 
 /** @type {string[]} */
@@ -28,6 +28,10 @@ for (const sigma of [0.7, 1, 1.5, 2, 3]) {
   const row = rows('relaxed', 'ans', 1).find((r) => r.sigma === sigma);
   if (row) line(`coding loss at sigma ${sigma}`, row.bits_per_weight / row.entropy_bits - 1, 0.015, true, percent);
 }
+/** @type {Map<number, number>} */
+const worst = new Map();
+for (const { entropy_bits: bits, loss } of read('coding.json').matrices ?? []) worst.set(Math.round(2 * bits) / 2, Math.max(loss, worst.get(Math.round(2 * bits) / 2) ?? -1));
+for (const [bits, loss] of worst) line(`coding loss at ${bits} bits, the worst of GPT-2's attention matrices`, loss, 0.02, true, percent);
 for (const [module, form, batch, floor] of /** @type {const} */ ([
   ['relaxed', 'ans', 1, 0.15],
   ['simd128', 'ans', 1, 0.17],

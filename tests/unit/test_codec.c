@@ -236,7 +236,32 @@ static void test_small_headers(void) {
   free(m.z);
 }
 
+/* what no encoder can do is refused before an integer is read */
+static void test_options(void) {
+  static const struct {
+    uint32_t n_rows, n_cols;
+    struct tansy_encode_options options;
+  } bad[] = {
+      {0, 1, {.raw_bits = -1}},
+      {1, 0, {.raw_bits = -1}},
+      {TANSY_MAX_DIM + 1, 1, {.raw_bits = -1}},
+      {1, TANSY_MAX_COLS + 1, {.raw_bits = -1}},
+      {8, 8, {.raw_bits = TANSY_MAX_RAW_BITS + 1}},
+      {8, 8, {.raw_bits = -2}},
+      {8, 8, {.raw_bits = -1, .tile_n_rows = 6}},
+      {8, 8, {.raw_bits = -1, .max_tables = TANSY_MAX_TABLES + 1}},
+      {TANSY_MAX_DIM, TANSY_MAX_COLS, {.raw_bits = -1, .tile_n_rows = TANSY_MAX_DIM}}, /* a tile of more cells than gaps can count */
+  };
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    struct tansy_buffer stream = {0};
+    struct tansy_coded_shape shape;
+    CHECK_EQ(tansy_encode(NULL, bad[i].n_rows, bad[i].n_cols, &bad[i].options, &stream, &shape, NULL), TANSY_ERR_ARGUMENT);
+    CHECK_EQ(stream.nbytes, 0);
+  }
+}
+
 int main(void) {
+  RUN(test_options);
   RUN(test_sizes);
   RUN(test_adversarial_values);
   RUN(test_loss);
