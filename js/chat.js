@@ -8,8 +8,8 @@ import { TansyError } from './errors.js';
 
 /** The template comes with the file, and can hold loops that do not end. */
 const LIMIT_MS = 10000;
-/** What templates may expect to be there, as transformers has it. The library's strftime_now, which speaks the page's language, has to go by another name. */
-const ALWAYS = { add_generation_prompt: true, tools: null, documents: null, english_strftime_now: strftimeNow };
+/** What templates may expect to be there, as transformers has it. The library's strftime_now, which speaks the page's language, cannot be replaced: ours has another name. */
+const ALWAYS = { add_generation_prompt: true, tools: null, documents: null, strftime: strftimeNow };
 
 /** @typedef {{role: string, content: string | null, [key: string]: unknown}} ChatMessage */
 
@@ -26,7 +26,7 @@ export function renderChat(source, messages, variables, limitMs = LIMIT_MS) {
   try {
     return withTimeLimit(
       limitMs,
-      () => new Template(source.replace(/\bstrftime_now\b/g, 'english_strftime_now')).render({ ...ALWAYS, ...variables, messages }),
+      () => new Template(source.replace(/\bstrftime_now\b/g, 'strftime')).render({ ...ALWAYS, ...variables, messages }),
       () => new Error(`it took more than ${limitMs / 1000} s`),
     );
   } catch (error) {
@@ -60,15 +60,11 @@ export function templateOf(value) {
 function strftimeNow(format) {
   const now = new Date();
   const word = (/** @type {Intl.DateTimeFormatOptions} */ options) => new Intl.DateTimeFormat('en-US', options).format(now);
-  const day = (Date.UTC(now.getFullYear(), now.getMonth(), now.getDate()) - Date.UTC(now.getFullYear(), 0, 0)) / 86400000;
-  /** @type {Record<string, string | [number, number]>} */
+  const [year, hours] = [now.getFullYear(), now.getHours()];
+  /** @type {Record<string, string | number>} */
   const parts = {
-    A: word({ weekday: 'long' }), a: word({ weekday: 'short' }), B: word({ month: 'long' }), b: word({ month: 'short' }), p: now.getHours() < 12 ? 'AM' : 'PM',
-    Y: [now.getFullYear(), 4], y: [now.getFullYear() % 100, 2], m: [now.getMonth() + 1, 2], d: [now.getDate(), 2], j: [day, 3],
-    H: [now.getHours(), 2], I: [now.getHours() % 12 || 12, 2], M: [now.getMinutes(), 2], S: [now.getSeconds(), 2], '%': '%',
+    A: word({ weekday: 'long' }), a: word({ weekday: 'short' }), B: word({ month: 'long' }), b: word({ month: 'short' }), p: hours < 12 ? 'AM' : 'PM',
+    Y: year, y: year % 100, m: now.getMonth() + 1, d: now.getDate(), H: hours, I: hours % 12 || 12, M: now.getMinutes(), S: now.getSeconds(), '%': '%',
   };
-  return format.replace(/%(-?)([AaBbpYymdjHIMS%])/g, (_, short, letter) => {
-    const part = parts[letter];
-    return typeof part === 'string' ? part : String(part[0]).padStart(short ? 1 : part[1], '0');
-  });
+  return format.replace(/%(-?)([AaBbpYymdHIMS%])/g, (_, short, letter) => String(parts[letter]).padStart(short || letter === '%' ? 1 : 2, '0'));
 }

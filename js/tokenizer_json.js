@@ -20,7 +20,7 @@ export function asRustReads(json) {
   const { model, added_tokens: added } = json;
   if (model?.type === 'BPE' && model.continuing_subword_prefix) throw unsupported('BPE with a continuing_subword_prefix');
   if (model?.type === 'Unigram' && model.byte_fallback) throw unsupported('Unigram with byte_fallback');
-  if (added?.some((/** @type {any} */ token) => token?.single_word)) throw unsupported('an added token that is a single_word');
+  if (added?.some((/** @type {any} */ token) => token?.single_word)) throw unsupported('a single_word token');
   return {
     normalizer: null,
     post_processor: null,
@@ -39,7 +39,6 @@ function cuts(part) {
     case 'Digits': return split('\\p{N}', part.individual_digits ? 'Isolated' : 'Contiguous');
     case 'Punctuation': return split(PUNCTUATION, part.behavior ?? 'Isolated');
     case 'Whitespace': return split(`[${WORD}]+|[^${WORD}${SPACE}]+`, 'Removed', true);
-    case 'WhitespaceSplit': return split(SPACE, 'Removed');
     case 'ByteLevel': return part.add_prefix_space || part.use_regex === false ? part : sequence(split(GPT2, 'Isolated'), { ...part, use_regex: false });
     case 'Metaspace': {
       const whole = { ...part, prepend_scheme: prependScheme(part) };
