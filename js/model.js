@@ -1,6 +1,8 @@
 /**
  * model.js: what load() gives: a model that turns a prompt into text.
  */
+import { openAi } from '#openai';
+
 import { newBytes } from './bytes.js';
 import { renderChat, templateOf } from './chat.js';
 import { Conversation } from './conversation.js';
@@ -8,7 +10,6 @@ import { measureLayer } from './costs.js';
 import { TansyError, throwIfAborted } from './errors.js';
 import { Generation, Timing, runGeneration } from './generation.js';
 import { readConfig, readStats, withForms } from './model_info.js';
-import { openAi } from './openai/index.js';
 import { checkGenerateOptions, optionsOf } from './options.js';
 import { Residence } from './residence.js';
 import { compileFormat } from './schema/response_format.js';
