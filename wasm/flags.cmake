@@ -8,6 +8,8 @@ set(TANSY_CFLAGS
 # every wasm target; all of it is older than SIMD128 in every browser
 set(TANSY_WASM_CFLAGS -O3 -msimd128 -mbulk-memory -mnontrapping-fptoint -msign-ext -mmutable-globals)
 set(TANSY_RELAXED_CFLAGS -mrelaxed-simd)
+# of portable kernels (*_ref.c): in modules they are there to be compared with only
+set(TANSY_REF_CFLAGS -Os)
 set(TANSY_THREADS_CFLAGS -matomics)
 
 # Browser modules: imported memory, no entry point. The stack comes first, so that overflowing it traps instead of

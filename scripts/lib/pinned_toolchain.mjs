@@ -23,7 +23,7 @@ export function pinnedModules() {
   const flags = readFlags();
   const lists = readSourceLists();
   const browser = [...flags.TANSY_MODULE_LDFLAGS, ...readExports().map((name) => `-Wl,--export=${name}`)];
-  const core = lists.core.map((source) => ({ source }));
+  const core = lists.core.map((source) => ({ source, cflags: source.endsWith('_ref.c') ? flags.TANSY_REF_CFLAGS : [] }));
   const bridge = { source: 'wasm/bridge.c' };
   const simd128 = { sources: [...core, bridge], defines: { TANSY_HAVE_SIMD128: [] } };
   const relaxed = {
