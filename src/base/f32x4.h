@@ -35,8 +35,14 @@ static inline void tansy_f32x4_store_n(float *p, tansy_f32x4 v, uint32_t n) {
 static inline tansy_f32x4 tansy_f32x4_select(tansy_i32x4 mask, tansy_f32x4 yes, tansy_f32x4 no) {
   return (tansy_f32x4)(((tansy_i32x4)yes & mask) | ((tansy_i32x4)no & ~mask));
 }
-/* a < b ? b : a, so a when b is NaN */
+/* max: a < b ? b : a; min: b < a ? b : a; so a when b is NaN. In wasm an instruction each. */
+#if defined(__wasm_simd128__)
+static inline tansy_f32x4 tansy_f32x4_max(tansy_f32x4 a, tansy_f32x4 b) { return __builtin_wasm_pmax_f32x4(a, b); }
+static inline tansy_f32x4 tansy_f32x4_min(tansy_f32x4 a, tansy_f32x4 b) { return __builtin_wasm_pmin_f32x4(a, b); }
+#else
 static inline tansy_f32x4 tansy_f32x4_max(tansy_f32x4 a, tansy_f32x4 b) { return tansy_f32x4_select((tansy_i32x4)(a < b), b, a); }
+static inline tansy_f32x4 tansy_f32x4_min(tansy_f32x4 a, tansy_f32x4 b) { return tansy_f32x4_select((tansy_i32x4)(b < a), b, a); }
+#endif
 static inline tansy_f32x4 tansy_f32x4_abs(tansy_f32x4 a) { return (tansy_f32x4)((tansy_i32x4)a & tansy_i32x4_splat(0x7fffffff)); }
 /* (lane 0 + lane 1) + (lane 2 + lane 3) */
 static inline float tansy_f32x4_sum(tansy_f32x4 a) { return (a[0] + a[1]) + (a[2] + a[3]); }
@@ -46,8 +52,7 @@ static inline float tansy_f32x4_sum(tansy_f32x4 a) { return (a[0] + a[1]) + (a[2
  * range round once. */
 static inline tansy_f32x4 tansy_exp_f32x4(tansy_f32x4 x) {
   /* outside: e^89 overflows, e^-104 is less than half the smallest float */
-  x = tansy_f32x4_select((tansy_i32x4)(x > tansy_f32x4_splat(89.0f)), tansy_f32x4_splat(89.0f), x);
-  x = tansy_f32x4_select((tansy_i32x4)(x < tansy_f32x4_splat(-104.0f)), tansy_f32x4_splat(-104.0f), x);
+  x = tansy_f32x4_max(tansy_f32x4_min(x, tansy_f32x4_splat(89.0f)), tansy_f32x4_splat(-104.0f));
   const tansy_f32x4 round = tansy_f32x4_splat(0x1.8p23f); /* adding it leaves the nearest integer in the low bits */
   tansy_f32x4 shifted = x * tansy_f32x4_splat(0x1.715476p+0f) + round;
   tansy_i32x4 n = (tansy_i32x4)((tansy_u32x4)shifted - (tansy_u32x4)round);
@@ -93,7 +98,7 @@ static inline tansy_f32x4 tansy_erf_f32x4(tansy_f32x4 x) {
   p = p * t + tansy_f32x4_splat(0x1.06ebaap-3f);
   tansy_f32x4 small = a + a * p;
   const tansy_f32x4 one = tansy_f32x4_splat(1.0f), four = tansy_f32x4_splat(4.0f);
-  tansy_f32x4 c = tansy_f32x4_select((tansy_i32x4)(a > four), four, a);
+  tansy_f32x4 c = tansy_f32x4_min(a, four);
   tansy_f32x4 q = tansy_f32x4_splat(-0x1.d6efacp-25f);
   q = q * c + tansy_f32x4_splat(0x1.7c1a56p-19f);
   q = q * c + tansy_f32x4_splat(-0x1.e0e116p-15f);

@@ -58,15 +58,15 @@ struct ans_product {
   size_t acc_stride;
   uint8_t *scratch;
   tansy_dot_group_fn *dot_group;
+  tansy_dot_two_groups_fn *dot_two_groups; /* ANS_HAS_DOT only */
   enum ans_update update;
 };
-
-/* A group is decoded into scratch, which stays in the first-level cache, and multiplied by every token. */
-static void ans_multiply_group(const struct ans_product *p, uint32_t row, const uint8_t *weights) {
-  const uint32_t left = p->coded->shape.n_rows - row;
-  p->dot_group(weights, p->coded->shape.raw_bits, p->act, left < TANSY_GROUP_N_ROWS ? left : TANSY_GROUP_N_ROWS, p->acc + row, p->acc_stride);
+static inline uint32_t ans_rows_from(const struct tansy_coded *c, uint32_t row) {
+  const uint32_t left = c->shape.n_rows - row;
+  return left < TANSY_GROUP_N_ROWS ? left : TANSY_GROUP_N_ROWS;
 }
 
+/* A group is decoded into scratch, which stays in the first-level cache, and multiplied by every token. */
 static void ans_multiply_tile(const struct ans_product *p, const struct tansy_tile *tile) {
   const struct tansy_coded *c = p->coded;
   const uint32_t n_steps = tansy_coded_n_steps(c);
@@ -76,7 +76,7 @@ static void ans_multiply_tile(const struct ans_product *p, const struct tansy_ti
   for (uint32_t g = 0; g < tile->n_groups; g++) {
     const uint32_t row = tile->row_begin + TANSY_GROUP_N_ROWS * g;
     ans_read_steps(&r, c, row / TANSY_GROUP_N_ROWS, tile->raw + g * raw_nbytes, 0, n_steps, p->scratch, p->update);
-    ans_multiply_group(p, row, p->scratch);
+    p->dot_group(p->scratch, c->shape.raw_bits, p->act, ans_rows_from(c, row), p->acc + row, p->acc_stride);
   }
 }
 
@@ -91,11 +91,9 @@ static void ans_multiply_two(const struct ans_product *p, const struct tansy_til
   for (uint32_t g = 0; g < tiles[0].n_groups; g++) {
     const uint32_t row = tiles[0].row_begin + TANSY_GROUP_N_ROWS * g;
     ans_symbols_of_two(r, c, row / TANSY_GROUP_N_ROWS, tile_n_groups, 0, n_steps, p->scratch, group_nbytes);
-    for (uint32_t i = 0; i < 2; i++) {
-      uint8_t *weights = p->scratch + i * group_nbytes;
-      ans_merge_raw_of(c, tiles[i].raw + g * raw_nbytes, 0, n_steps, weights);
-      ans_multiply_group(p, row + i * c->shape.tile_n_rows, weights);
-    }
+    for (uint32_t i = 0; i < 2; i++) ans_merge_raw_of(c, tiles[i].raw + g * raw_nbytes, 0, n_steps, p->scratch + i * group_nbytes);
+    p->dot_two_groups(p->scratch, c->shape.raw_bits, p->act, ans_rows_from(c, row + c->shape.tile_n_rows), c->shape.tile_n_rows,
+                      p->acc + row, p->acc_stride);
   }
 }
 #endif

@@ -10,7 +10,7 @@
 
 void tansy_matmul_ans_simd128(const struct tansy_matrix *w, const struct tansy_act *act, uint32_t tile_begin, uint32_t tile_end,
                               int32_t *acc, size_t acc_stride, void *scratch) {
-  const struct ans_product p = {&w->coded, act, acc, acc_stride, scratch, tansy_dot_group_simd128, ANS_PRODUCTS};
+  const struct ans_product p = {&w->coded, act, acc, acc_stride, scratch, tansy_dot_group_simd128, NULL, ANS_PRODUCTS};
   ans_multiply(&p, tile_begin, tile_end);
 }
 

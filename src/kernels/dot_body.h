@@ -4,7 +4,7 @@
  *   dot16(u, x)                 16 weights (u < 128) times 16 activations -> 8 sums of 2, 16 bits each
  *   dot32(u, x, sum)            the same as 4 sums of 4, added to sum
  *
- *   N_STEPS_IN_16_BITS(raw_bits)   steps summed in 16 bits before they are added to the sums; 1: each goes to dot32
+ *   DOT_OF_FOUR                 1 where dot32 is one instruction: every step goes to it, and groups by one token go by twos
  *
  * A row's sum runs in 4 lanes of 32 bits. With small weights several steps fit 16 bits first: one product pair is at most
  * 2 * (2^(4+r) - 1) * 127, so 8, 4, 2, 1 of them stay below 2^15 for r = 0..3; 4 is as
@@ -15,6 +15,9 @@
 #include "kernels/resident_body.h"
 
 enum { ACT_N_STEPS = TANSY_ACT_BLOCK / TANSY_LANES };
+
+/* steps summed in 16 bits before they are added to the sums; 1: each goes to dot32 */
+TANSY_INLINE uint32_t steps_in_16_bits(uint32_t raw_bits) { return DOT_OF_FOUR ? 1 : raw_bits ? 8u >> raw_bits : 4; }
 
 TANSY_INLINE void load4(const uint8_t *block, uint32_t raw_bits, int is_packed, v128_t u[4]) {
   if (is_packed) {
@@ -27,7 +30,7 @@ TANSY_INLINE void load4(const uint8_t *block, uint32_t raw_bits, int is_packed, 
 /* n_steps steps of 4 rows by n_tokens, added to sums [4 * n_tokens]; everything but n_steps is a constant */
 TANSY_INLINE void dot_steps(const uint8_t *w, const int8_t *const *q, uint32_t n_steps, uint32_t raw_bits, int is_packed, uint32_t n_tokens,
                             v128_t *sums) {
-  const uint32_t block_nbytes = is_packed ? 32 + 8 * raw_bits : 64, a_run = N_STEPS_IN_16_BITS(raw_bits);
+  const uint32_t block_nbytes = is_packed ? 32 + 8 * raw_bits : 64, a_run = steps_in_16_bits(raw_bits);
   const int8_t *q0 = q[0], *q1 = q[n_tokens - 1];
   uint32_t s = 0;
   if (a_run > 1) {
@@ -70,11 +73,37 @@ TANSY_INLINE void dot_steps(const uint8_t *w, const int8_t *const *q, uint32_t n
   }
 }
 
+/* The same for two groups, a stream apart, by one token: a sum waits some 5 cycles for a dot of four, and 4 sums are not enough to
+ * fill them. */
+TANSY_INLINE void dot_steps_of_two(const uint8_t *w, size_t stream_nbytes, const int8_t *q, uint32_t n_steps, uint32_t raw_bits,
+                                   int is_packed, v128_t *sums) {
+  for (uint32_t s = 0; s < n_steps; s++, w += is_packed ? 32 + 8 * raw_bits : 64, q += TANSY_LANES) {
+    const act_v x = load_act(q);
+    for (int i = 0; i < 2; i++) {
+      v128_t u[4];
+      load4(w + i * stream_nbytes, raw_bits, is_packed, u);
+      for (int k = 0; k < 4; k++) sums[4 * i + k] = dot32(u[k], x, sums[4 * i + k]);
+    }
+  }
+}
+
 /* four vectors -> the sum of the lanes of each */
 TANSY_INLINE v128_t sum_lanes(const v128_t v[4]) {
   v128_t a = wasm_i32x4_add(wasm_i32x4_shuffle(v[0], v[1], 0, 4, 1, 5), wasm_i32x4_shuffle(v[0], v[1], 2, 6, 3, 7));
   v128_t b = wasm_i32x4_add(wasm_i32x4_shuffle(v[2], v[3], 0, 4, 1, 5), wasm_i32x4_shuffle(v[2], v[3], 2, 6, 3, 7));
   return wasm_i32x4_add(wasm_i64x2_shuffle(a, b, 0, 2), wasm_i64x2_shuffle(a, b, 1, 3));
+}
+
+/* blocks from `begin` on, up to n_blocks, in which the shifts of both tokens stay what they are */
+TANSY_INLINE uint32_t run_end(const uint8_t *shift0, const uint8_t *shift1, uint32_t begin, uint32_t n_blocks) {
+  uint32_t b = begin + 1;
+  while (b < n_blocks && shift0[b] == shift0[begin] && shift1[b] == shift1[begin]) b++;
+  return b;
+}
+
+/* totals of token t less what the bias added to every row; modulo 2^32 */
+TANSY_INLINE v128_t unbiased(v128_t totals, uint32_t raw_bits, const struct tansy_act *act, uint32_t t) {
+  return wasm_i32x4_sub(totals, wasm_i32x4_splat((int32_t)((8u << raw_bits) * (uint32_t)act->sum[t])));
 }
 
 TANSY_INLINE void store_rows(v128_t rows, uint32_t n_rows, int32_t *acc) {
@@ -87,20 +116,8 @@ TANSY_INLINE void store_rows(v128_t rows, uint32_t n_rows, int32_t *acc) {
   for (uint32_t k = 0; k < n_rows; k++) acc[k] = lanes[k];
 }
 
-/* blocks from `begin` on, up to n_blocks, in which the shifts of both tokens stay what they are */
-TANSY_INLINE uint32_t run_end(const uint8_t *shift0, const uint8_t *shift1, uint32_t begin, uint32_t n_blocks) {
-  uint32_t b = begin + 1;
-  while (b < n_blocks && shift0[b] == shift0[begin] && shift1[b] == shift1[begin]) b++;
-  return b;
-}
-
-/* what the bias added to every row; modulo 2^32 */
-TANSY_INLINE v128_t excess(uint32_t raw_bits, const struct tansy_act *act, uint32_t t) {
-  return wasm_i32x4_splat((int32_t)((8u << raw_bits) * (uint32_t)act->sum[t]));
-}
-
 /* n groups, a stream apart from each other, by tokens t .. t + n_tokens - 1; everything but w, stream_nbytes, n and t is a
- * constant; n is 1 where n_tokens is 2. totals [n * n_tokens]: four rows each.
+ * constant; n is 1 where n_tokens is 2. totals [n * n_tokens]: four rows each, with what the bias added.
  *
  * Of every run the lanes are added up before the shift: four rows in one vector are cheaper to shift and to keep than four
  * vectors. Several groups take turns, a run each: weights that come from memory come about twice as fast when several pages are
@@ -116,7 +133,15 @@ TANSY_INLINE void dot_tokens(const uint8_t *w, size_t stream_nbytes, uint32_t n,
     const uint32_t first = begin * ACT_N_STEPS, end = b * ACT_N_STEPS < n_steps ? b * ACT_N_STEPS : n_steps;
     const int8_t *q[2] = {q0 + (size_t)first * TANSY_LANES, q1 + (size_t)first * TANSY_LANES};
     const uint8_t *at = w + (size_t)first * block_nbytes;
-    for (uint32_t i = 0; i < n; i++, at += stream_nbytes) {
+    uint32_t i = 0;
+    if (DOT_OF_FOUR && n_tokens == 1)
+      for (; i + 2 <= n; i += 2, at += 2 * stream_nbytes) {
+        v128_t sums[8];
+        for (uint32_t k = 0; k < 8; k++) sums[k] = wasm_i32x4_splat(0);
+        dot_steps_of_two(at, stream_nbytes, q[0], end - first, raw_bits, is_packed, sums);
+        for (uint32_t k = 0; k < 2; k++) totals[i + k] = wasm_i32x4_add(totals[i + k], wasm_i32x4_shl(sum_lanes(sums + 4 * k), shift0[begin]));
+      }
+    for (; i < n; i++, at += stream_nbytes) {
       v128_t sums[8];
       for (uint32_t k = 0; k < 4 * n_tokens; k++) sums[k] = wasm_i32x4_splat(0);
       dot_steps(at, q, end - first, raw_bits, is_packed, n_tokens, sums);
@@ -124,24 +149,30 @@ TANSY_INLINE void dot_tokens(const uint8_t *w, size_t stream_nbytes, uint32_t n,
       if (n_tokens == 2) totals[1] = wasm_i32x4_add(totals[1], wasm_i32x4_shl(sum_lanes(sums + 4), shift1[begin]));
     }
   }
-  for (uint32_t i = 0; i < n; i++) totals[i] = wasm_i32x4_sub(totals[i], excess(raw_bits, act, t));
-  if (n_tokens == 2) totals[1] = wasm_i32x4_sub(totals[1], excess(raw_bits, act, t + 1));
 }
 
 /* One function a (raw_bits, form, tokens): the compiler keeps the sums of each in registers. For one token: n groups; for two: n
- * is 1. */
+ * is 1. Bytes are the same whatever raw_bits are, but for the steps that fit 16 bits: those of r serve where they do. */
 typedef void dot_fn(const uint8_t *w, size_t stream_nbytes, uint32_t n, const struct tansy_act *act, uint32_t t, v128_t *totals);
 #define DOT_FN(r, p, n_tokens)                                                                                                         \
   static __attribute__((noinline)) void dot_r##r##_p##p##_n##n_tokens(const uint8_t *w, size_t stream_nbytes, uint32_t n,              \
                                                                       const struct tansy_act *act, uint32_t t, v128_t *totals) {       \
     dot_tokens(w, stream_nbytes, n_tokens == 1 ? n : 1, r, p, act, t, n_tokens, totals);                                               \
   }
-#define DOT_FNS(r) DOT_FN(r, 0, 1) DOT_FN(r, 0, 2) DOT_FN(r, 1, 1) DOT_FN(r, 1, 2)
-DOT_FNS(0) DOT_FNS(1) DOT_FNS(2) DOT_FNS(3)
+#define DOT_FNS(r, p) DOT_FN(r, p, 1) DOT_FN(r, p, 2)
+DOT_FNS(0, 1) DOT_FNS(1, 1) DOT_FNS(2, 1) DOT_FNS(3, 1)
+#if DOT_OF_FOUR
+DOT_FNS(0, 0)
+#define BYTES(r) {dot_r0_p0_n1, dot_r0_p0_n2}
+#else
+DOT_FNS(1, 0) DOT_FNS(2, 0) DOT_FNS(3, 0)
+#define dot_r0_p0_n1 dot_r1_p0_n1
+#define dot_r0_p0_n2 dot_r1_p0_n2
+#define BYTES(r) {dot_r##r##_p0_n1, dot_r##r##_p0_n2}
+#endif
 
 static inline dot_fn *dot_of(uint32_t raw_bits, int is_packed, uint32_t n_tokens) {
-#define OF(r) \
-  {{dot_r##r##_p0_n1, dot_r##r##_p0_n2}, { dot_r##r##_p1_n1, dot_r##r##_p1_n2 }}
+#define OF(r) {BYTES(r), {dot_r##r##_p1_n1, dot_r##r##_p1_n2}}
   static dot_fn *const table[4][2][2] = {OF(0), OF(1), OF(2), OF(3)};
   return table[raw_bits][is_packed][n_tokens - 1];
 }
@@ -154,12 +185,12 @@ static inline void dot_all(const uint8_t *w, uint32_t raw_bits, int is_packed, c
   uint32_t t = 0;
   for (; t + 2 <= act->n_tokens; t += 2) {
     two(w, 0, 1, act, t, totals);
-    store_rows(totals[0], n_rows, acc + t * acc_stride);
-    store_rows(totals[1], n_rows, acc + (t + 1) * acc_stride);
+    store_rows(unbiased(totals[0], raw_bits, act, t), n_rows, acc + t * acc_stride);
+    store_rows(unbiased(totals[1], raw_bits, act, t + 1), n_rows, acc + (t + 1) * acc_stride);
   }
   if (t == act->n_tokens) return;
   dot_of(raw_bits, is_packed, 1)(w, 0, 1, act, t, totals);
-  store_rows(totals[0], n_rows, acc + t * acc_stride);
+  store_rows(unbiased(totals[0], raw_bits, act, t), n_rows, acc + t * acc_stride);
 }
 
 /* the groups of tiles by one token; raw_bits < 4 */
@@ -178,7 +209,8 @@ static void multiply_token(const struct tansy_matrix *w, int is_packed, const st
     for (uint32_t g = begin; g < begin + a_stream; g++) {
       v128_t totals[MAX_STREAMS];
       dot(w->resident + g * group_nbytes, a_stream * group_nbytes, n, act, 0, totals);
-      for (uint32_t i = 0; i < n; i++) store_rows(totals[i], rows_of_group(w, g + i * a_stream), acc + 4 * ((size_t)g + i * a_stream));
+      for (uint32_t i = 0; i < n; i++)
+        store_rows(unbiased(totals[i], raw_bits, act, 0), rows_of_group(w, g + i * a_stream), acc + 4 * ((size_t)g + i * a_stream));
     }
     begin += n * a_stream;
   }
@@ -190,6 +222,20 @@ void PASTE(tansy_dot_group_, SUFFIX)(const uint8_t *w, uint32_t raw_bits, const 
     tansy_dot_group_wide_simd128(w, act, n_rows, acc, acc_stride);
   else
     dot_all(w, raw_bits, 0, act, n_rows, acc, acc_stride);
+}
+
+void PASTE(tansy_dot_two_groups_, SUFFIX)(const uint8_t *w, uint32_t raw_bits, const struct tansy_act *act, uint32_t n_rows,
+                                          uint32_t row_stride, int32_t *acc, size_t acc_stride) {
+  const size_t group_nbytes = (size_t)act->n_cols_padded * TANSY_GROUP_N_ROWS;
+  if (act->n_tokens == 1 && raw_bits < TANSY_MAX_RAW_BITS) {
+    v128_t totals[2];
+    dot_of(raw_bits, 0, 1)(w, group_nbytes, 2, act, 0, totals);
+    store_rows(unbiased(totals[0], raw_bits, act, 0), TANSY_GROUP_N_ROWS, acc);
+    store_rows(unbiased(totals[1], raw_bits, act, 0), n_rows, acc + row_stride);
+  } else {
+    PASTE(tansy_dot_group_, SUFFIX)(w, raw_bits, act, TANSY_GROUP_N_ROWS, acc, acc_stride);
+    PASTE(tansy_dot_group_, SUFFIX)(w + group_nbytes, raw_bits, act, n_rows, acc + row_stride, acc_stride);
+  }
 }
 
 void PASTE(tansy_matmul_int8_, SUFFIX)(const struct tansy_matrix *w, const struct tansy_act *act, uint32_t tile_begin,

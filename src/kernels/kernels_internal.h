@@ -37,6 +37,10 @@ static inline uint32_t tansy_n_groups(const struct tansy_coded_shape *shape) { r
 typedef void tansy_dot_group_fn(const uint8_t *w, uint32_t raw_bits, const struct tansy_act *act, uint32_t n_rows, int32_t *acc,
                                 size_t acc_stride);
 tansy_dot_group_fn tansy_dot_group_ref, tansy_dot_group_simd128, tansy_dot_group_relaxed, tansy_dot_group_relaxed32;
+/* Two groups, one behind the other in w, whose results are row_stride rows apart; n_rows: of the second */
+typedef void tansy_dot_two_groups_fn(const uint8_t *w, uint32_t raw_bits, const struct tansy_act *act, uint32_t n_rows, uint32_t row_stride,
+                                     int32_t *acc, size_t acc_stride);
+tansy_dot_two_groups_fn tansy_dot_two_groups_simd128, tansy_dot_two_groups_relaxed, tansy_dot_two_groups_relaxed32;
 
 /* raw_bits 4, where the bytes are signed */
 void tansy_dot_group_wide_simd128(const uint8_t *w, const struct tansy_act *act, uint32_t n_rows, int32_t *acc, size_t acc_stride);

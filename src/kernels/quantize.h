@@ -23,9 +23,7 @@ static inline float tansy_max_abs(const float *x, uint32_t n) {
 /* x * scale to the nearest integer, ties to even, clamped to [-limit, limit]; NaN gives -limit. limit < 2^22 */
 static inline tansy_i32x4 tansy_quantize4(tansy_f32x4 x, tansy_f32x4 scale, float limit) {
   const tansy_f32x4 top = tansy_f32x4_splat(limit), bottom = tansy_f32x4_splat(-limit), round = tansy_f32x4_splat(0x1.8p23f);
-  tansy_f32x4 y = x * scale;
-  y = tansy_f32x4_select((tansy_i32x4)(bottom < y), y, bottom);
-  y = tansy_f32x4_select((tansy_i32x4)(y < top), y, top);
+  const tansy_f32x4 y = tansy_f32x4_min(top, tansy_f32x4_max(bottom, x * scale));
   return (tansy_i32x4)(y + round) - (tansy_i32x4)round;
 }
 

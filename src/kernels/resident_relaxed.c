@@ -8,6 +8,6 @@ TANSY_INLINE act_v load_act(const int8_t *q) { return wasm_v128_load(q); }
 TANSY_INLINE v128_t dot16(v128_t u, act_v x) { return wasm_i16x8_relaxed_dot_i8x16_i7x16(x, u); }
 TANSY_INLINE v128_t dot32(v128_t u, act_v x, v128_t sum) { return wasm_i32x4_relaxed_dot_i8x16_i7x16_add(x, u, sum); }
 
-#define N_STEPS_IN_16_BITS(raw_bits) ((raw_bits) ? 8u >> (raw_bits) : 4)
+#define DOT_OF_FOUR 0
 #define SUFFIX relaxed
 #include "kernels/dot_body.h"

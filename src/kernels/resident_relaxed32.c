@@ -7,6 +7,6 @@ TANSY_INLINE act_v load_act(const int8_t *q) { return wasm_v128_load(q); }
 TANSY_INLINE v128_t dot16(v128_t u, act_v x) { return wasm_i16x8_relaxed_dot_i8x16_i7x16(x, u); }
 TANSY_INLINE v128_t dot32(v128_t u, act_v x, v128_t sum) { return wasm_i32x4_relaxed_dot_i8x16_i7x16_add(x, u, sum); }
 
-#define N_STEPS_IN_16_BITS(raw_bits) 1u
+#define DOT_OF_FOUR 1
 #define SUFFIX relaxed32
 #include "kernels/dot_body.h"
