@@ -22,8 +22,10 @@ struct tansy_best {
   struct tansy_unit *units; /* matrices in file order; learned positions are none */
   float *a, *c;             /* [n, n] of the site at hand: E[x_q x_q^T], E[x_f x_q^T] */
   float *effective;         /* [widest site] column scales of the site at hand */
-  /* how far the passes that count have come; n_layers 0: the next one begins */
+  /* how far things have come: units have their rates, the quick pass has been made, and layers of the passes that count; n_layers 0: the
+   * next one begins */
   struct tansy_best_stage {
+    bool is_measured, is_quick_done;
     uint32_t round, n_layers;
     double overhead, aim, nearest; /* bytes */
   } stage;
@@ -35,6 +37,10 @@ struct tansy_best {
   double spent;             /* bytes of coded matrices so far */
   double allowed;           /* bytes for all coded matrices */
   double work;              /* of progress, for the whole pass */
+  bool is_large;            /* a matrix tells those of the same role in later layers how well it codes */
+  struct {
+    double order, sensitivity, measure, quick, pass; /* work of the steps */
+  } work_of;
 };
 
 /* number, in the calibration text, of the pass' window i: evenly spread */
@@ -47,8 +53,9 @@ struct tansy_unit *tansy_best_unit(struct tansy_best *b, uint32_t role, uint32_t
 /* lower triangle of what the embedding's rows cost: as look-up table, as head, or both */
 void tansy_best_embed_moment(const struct tansy_best *b, bool as_head, bool as_table, float *out);
 
-/* best_measure.c: fills fisher and units */
-enum tansy_status tansy_best_measure(struct tansy_best *b, double work, struct tansy_failure *failure);
+/* best_measure.c. feel: fills fisher and units. measure: rates of the units */
+enum tansy_status tansy_best_feel(struct tansy_best *b, struct tansy_failure *failure);
+enum tansy_status tansy_best_measure(struct tansy_best *b, struct tansy_failure *failure);
 
 /* best_layer.c. embed: the embedding (tied: the head too), and x and rounded_x of the windows. layer: x and rounded_x move on one layer.
  * final: an untied head. Each writes what belongs to it into the job's writer, in file order. */

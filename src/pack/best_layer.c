@@ -197,6 +197,8 @@ static enum tansy_status rounding_end(struct rounding *r, struct tansy_failure *
   if (entropy_nbytes > 2 * n_extra && u->nbytes > 2 * n_extra) {
     double learned = u->ratio * (u->nbytes - n_extra) / (entropy_nbytes - n_extra);
     u->ratio = learned < 0.5 ? 0.5 : learned > 2 ? 2 : learned;
+    for (uint32_t i = 0; b->is_large && i < b->n_units; i++)
+      if (b->units[i].source->role == u->source->role && b->units[i].source->layer > u->source->layer) b->units[i].ratio = u->ratio;
   }
   return TANSY_OK;
 }

@@ -143,15 +143,17 @@ static enum tansy_status measure_outer(struct tansy_best *b, struct moments *m, 
   return measure_unit(b, head, b->effective, failure);
 }
 
-enum tansy_status tansy_best_measure(struct tansy_best *b, double work, struct tansy_failure *failure) {
+enum tansy_status tansy_best_feel(struct tansy_best *b, struct tansy_failure *failure) {
+  TANSY_TRY(tansy_fisher_make(b->checkpoint, &b->runner, &b->job->calibration, &b->job->progress, b->work_of.sensitivity, &b->fisher, failure));
+  return make_units(b, failure);
+}
+
+enum tansy_status tansy_best_measure(struct tansy_best *b, struct tansy_failure *failure) {
   const struct tansy_config *c = b->config;
   struct tansy_progress *progress = &b->job->progress;
-  double done = progress->done;
-  TANSY_TRY(tansy_fisher_make(b->checkpoint, &b->runner, &b->job->calibration, progress, work / 2, &b->fisher, failure));
-  TANSY_TRY(make_units(b, failure));
-
   uint32_t n_windows = MEASURE_TOKENS / b->runner.window;
   n_windows = n_windows < 1 ? 1 : n_windows > b->job->calibration.n ? b->job->calibration.n : n_windows;
+  double done = progress->done;
   struct moments m = {.b = b};
   float *x = malloc((size_t)n_windows * b->runner.window * c->hidden * sizeof *x);
   enum tansy_status status = x ? tansy_site_buffers_init(&m.buffers, c, b->runner.window, failure) : tansy_fail_memory(failure);
@@ -162,10 +164,11 @@ enum tansy_status tansy_best_measure(struct tansy_best *b, double work, struct t
   }
   if (status == TANSY_OK) status = tansy_runner_embed(&b->runner, b->job->calibration.tokens, n_windows, x, failure);
   for (uint32_t layer = 0; layer < c->n_layers && status == TANSY_OK; layer++) {
-    tansy_progress_at(progress, "measure", NULL, done + work / 2 + work / 2 * layer / c->n_layers);
+    tansy_progress_at(progress, "measure", NULL, done + b->work_of.measure * layer / c->n_layers);
     status = measure_layer(b, &m, layer, x, n_windows, failure);
   }
   if (status == TANSY_OK) status = measure_outer(b, &m, failure);
+  tansy_progress_at(progress, "measure", NULL, done + b->work_of.measure);
   for (int site = 0; site < TANSY_SITE_HEAD; site++) free(m.site[site]);
   tansy_site_buffers_free(&m.buffers);
   free(x);

@@ -150,7 +150,13 @@ static enum tansy_status open_checkpoint(const char *dir, struct tansy_checkpoin
   TANSY_TRY(status);
   TANSY_TRY(read_generation_config(c, dir, failure));
   TANSY_TRY(open_weights(c, dir, failure));
-  return tansy_hf_map_tensors(c, failure);
+  TANSY_TRY(tansy_hf_map_tensors(c, failure));
+  for (uint32_t i = 0; i < c->n_sources; i++) { /* where pointers have 32 bits, sizes in bytes must not wrap */
+    const struct tansy_source *s = &c->sources[i];
+    if ((uint64_t)s->n_rows * s->n_cols > SIZE_MAX / 8)
+      return tansy_fail(failure, TANSY_ERR_UNSUPPORTED, "tensor %s is too large for the compressor inside WebAssembly; build the native one", s->entry ? s->entry->name : "inv_freq");
+  }
+  return TANSY_OK;
 }
 
 enum tansy_status tansy_checkpoint_open(const char *dir, struct tansy_checkpoint *out, struct tansy_failure *failure) {

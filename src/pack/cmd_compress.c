@@ -15,73 +15,17 @@ struct options {
   double bits, max_kl, save_every;
   bool bits_given, kl_given, no_prune, dry_run, step_given;
   struct tansy_paper_options paper;
-  uint32_t n_threads, window, calibration_tokens;
+  uint32_t n_threads, window, calibration_tokens, tensor_memory;
   struct tansy_strings attach;
 };
-
-enum tansy_status tansy_job_add_integers(struct tansy_job *job, const struct tansy_source *s, struct tansy_integers z,
-                                         const struct tansy_rows *rows, struct tansy_failure *failure) {
-  struct tansy_matrix_result *r = &job->results[job->n_results];
-  TANSY_TRY(tansy_writer_add_matrix(&job->writer, s->role, s->layer, s->n_rows, s->n_cols, z, rows, &r->stats, failure));
-  const struct tansy_coded_shape *shape = &job->writer.blobs[job->writer.n_blobs - 1].shape;
-  r->role = s->role;
-  r->layer = s->layer;
-  r->n_rows = s->n_rows;
-  r->n_cols = s->n_cols;
-  r->raw_bits = shape->raw_bits;
-  r->n_tables = shape->n_tables;
-  r->n_escapes = shape->n_escapes;
-  job->n_results++;
-  return TANSY_OK;
-}
-
-enum tansy_status tansy_job_add_matrix(struct tansy_job *job, const struct tansy_source *s, const int32_t *z, const struct tansy_rows *rows,
-                                       struct tansy_failure *failure) {
-  return tansy_job_add_integers(job, s, (struct tansy_integers){NULL, z}, rows, failure);
-}
-
-enum tansy_status tansy_job_add_vector(struct tansy_job *job, const struct tansy_source *s, struct tansy_failure *failure) {
-  float *values = malloc(s->n_cols * sizeof *values);
-  if (!values) return tansy_fail_memory(failure);
-  enum tansy_status status = tansy_checkpoint_read(job->checkpoint, s, 0, 1, values, failure);
-  if (status == TANSY_OK && (s->role == TANSY_ROLE_ROPE_INV_FREQ || s->role == TANSY_ROLE_ROPE_INV_FREQ_LOCAL)) {
-    /* angles grow with the position: a half's 11 bits would not do */
-    struct tansy_blob *b = tansy_writer_add(&job->writer, s->role, s->layer, TANSY_KIND_F32, 1, s->n_cols);
-    for (uint32_t i = 0; b && i < s->n_cols; i++) tansy_put_f32(&b->stored, values[i]);
-    if (!b || b->stored.failed) status = tansy_fail_memory(failure);
-  } else if (status == TANSY_OK) {
-    status = tansy_writer_add_vector(&job->writer, s->role, s->layer, values, s->n_cols, NULL, failure);
-  }
-  free(values);
-  return status;
-}
-
-void tansy_job_clear(struct tansy_job *job) {
-  for (uint32_t i = 0; i < job->writer.n_blobs; i++) tansy_buffer_free(&job->writer.blobs[i].stored);
-  job->writer.n_blobs = 0;
-  job->n_results = 0;
-}
-
-double tansy_job_allowed_nbytes(const struct tansy_job *job) {
-  if (job->target.kind == TANSY_TARGET_BITS) return job->target.value * (double)job->checkpoint->n_params / 8;
-  double attached = 0;
-  for (uint32_t i = 0; i < job->writer.n_attachments; i++) /* an attachment's record and shell entry are about 100 bytes */
-    attached += (double)job->writer.attachments[i].nbytes + 100;
-  return job->target.value - attached;
-}
-
-enum tansy_status tansy_job_nbytes(const struct tansy_job *job, double *nbytes, struct tansy_failure *failure) {
-  struct tansy_file_sizes sizes;
-  TANSY_TRY(tansy_writer_sizes(&job->writer, &sizes, failure));
-  *nbytes = (double)(sizes.tensor_nbytes + sizes.index_nbytes);
-  return TANSY_OK;
-}
 
 /* NAME=FILE or NAME=FILE:gzip,RAW_NBYTES */
 static enum tansy_status attach(struct tansy_writer *w, const char *spec, struct tansy_failure *failure) {
   const char *equals = strchr(spec, '=');
   struct tansy_attachment_file *a = &w->attachments[w->n_attachments];
   size_t n = equals ? (size_t)(equals - spec) : 0;
+  for (size_t i = 0; i < n; i++) /* names are keys of the file's JSON */
+    if ((unsigned char)spec[i] < 0x20) n = 0;
   if (n == 0 || n >= sizeof a->name) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--attach \"%s\" is not NAME=FILE", spec);
   memcpy(a->name, spec, n);
   a->name[n] = '\0';
@@ -221,8 +165,8 @@ static enum tansy_status parse_size(const char *text, double *out, struct tansy_
 
 static enum tansy_status read_target(const struct options *o, struct tansy_job *job, struct tansy_failure *failure) {
   if (o->bits_given + o->kl_given + (o->size != NULL) > 1) return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--bits, --size and --max-kl exclude each other");
-  job->target = (struct tansy_target){TANSY_TARGET_BITS, o->bits};
-  if (o->kl_given) job->target = (struct tansy_target){TANSY_TARGET_KL, o->max_kl};
+  job->target = (struct tansy_target){.kind = TANSY_TARGET_BITS, .is_default = !o->bits_given && !o->size && !o->kl_given, .value = o->bits};
+  if (o->kl_given) job->target = (struct tansy_target){.kind = TANSY_TARGET_KL, .value = o->max_kl};
   if (o->size) {
     job->target.kind = TANSY_TARGET_SIZE;
     TANSY_TRY(parse_size(o->size, &job->target.value, failure));
@@ -253,6 +197,22 @@ static enum tansy_status run_recipe(const struct options *o, const char *recipe,
   }
   if (strcmp(recipe, "best") == 0) return tansy_recipe_best(job, failure);
   return tansy_fail(failure, TANSY_ERR_ARGUMENT, "unknown recipe \"%s\" (plain, paper, best)", recipe);
+}
+
+/* A matrix of zeros is a wreck, or a file that was not downloaded whole, more often than it is meant. */
+static void warn_of_zeros(struct tansy_job *job) {
+  uint32_t n = 0;
+  char first[96] = "", text[240];
+  for (uint32_t i = 0; i < job->n_results; i++) {
+    const struct tansy_matrix_result *r = &job->results[i];
+    if (r->stats.n_zero == (uint64_t)r->n_rows * r->n_cols && n++ == 0) tansy_role_name(r->role, r->layer, first, sizeof first);
+  }
+  if (n == 0) return;
+  if (n == job->n_results)
+    snprintf(text, sizeof text, "every matrix is all zeros: is this checkpoint complete?");
+  else
+    snprintf(text, sizeof text, "%u of %u matrices are all zeros in the file, the first of them %s", n, job->n_results, first);
+  tansy_progress_warn(&job->progress, text);
 }
 
 struct recipe_call {
@@ -294,6 +254,11 @@ static enum tansy_status compress(const struct options *o, const char *in_dir, s
   job.writer.attachments = calloc(o->attach.n + 1u, sizeof *job.writer.attachments);
   job.team = tansy_team_new(o->n_threads);
   enum tansy_status status = job.results && job.writer.attachments && job.team ? TANSY_OK : tansy_fail_memory(failure);
+  if (status == TANSY_OK && o->out) {
+    status = tansy_parts_init(&job.parts, o->out, failure);
+    job.writer.parts = &job.parts;
+    job.writer.max_memory_nbytes = o->tensor_memory;
+  }
   for (uint32_t i = 0; i < o->attach.n && status == TANSY_OK; i++) status = attach(&job.writer, o->attach.value[i], failure);
   if (status == TANSY_OK) status = read_target(o, &job, failure);
   if (status == TANSY_OK && o->calibration && strcmp(recipe, "plain") != 0) status = read_calibration(o, &job, failure);
@@ -304,7 +269,9 @@ static enum tansy_status compress(const struct options *o, const char *in_dir, s
   if (status == TANSY_OK)
     status = o->dry_run ? tansy_writer_sizes(&job.writer, &sizes, failure) : tansy_writer_write(&job.writer, o->out, &sizes, failure);
   tansy_progress_finish(&job.progress);
+  if (status == TANSY_OK) warn_of_zeros(&job);
   job.progress.started = started;
+  tansy_parts_free(&job.parts, status != TANSY_OK && job.resume.path);
   tansy_resume_close(&job, status == TANSY_OK);
   if (status == TANSY_OK) report(o, &job, recipe, &found, &sizes);
   tansy_writer_free(&job.writer);
@@ -316,7 +283,7 @@ static enum tansy_status compress(const struct options *o, const char *in_dir, s
 }
 
 enum tansy_status tansy_command_compress(int argc, char **argv, struct tansy_failure *failure) {
-  struct options o = {.progress = "none", .bits = 3.2, .calibration_tokens = 32768, .save_every = 30, .paper = {.alpha = 0.35, .prune = 0.05, .table_step = 0.45, .allocate = 0.6, .token_scale = 0.4}};
+  struct options o = {.progress = "none", .bits = 3.2, .calibration_tokens = 32768, .save_every = 30, .tensor_memory = 64 << 20, .paper = {.alpha = 0.35, .prune = 0.05, .table_step = 0.45, .allocate = 0.6, .token_scale = 0.4}};
   const struct tansy_option options[] = {
       {"-o", 's', &o.out, NULL},
       {"--recipe", 's', &o.recipe, NULL},
@@ -339,6 +306,7 @@ enum tansy_status tansy_command_compress(int argc, char **argv, struct tansy_fai
       {"--progress", 's', &o.progress, NULL},
       {"--dry-run", 'f', &o.dry_run, NULL},
       {"--save-every", 'd', &o.save_every, NULL},
+      {"--tensor-memory", 'u', &o.tensor_memory, NULL},
   };
   const char *in_dir = NULL;
   TANSY_TRY(tansy_options_parse(argc, argv, options, sizeof options / sizeof *options, &in_dir, 1, failure));

@@ -295,13 +295,17 @@ static enum tansy_status go_forward(const struct tansy_checkpoint *checkpoint, s
   return TANSY_OK;
 }
 
-enum tansy_status tansy_fisher_make(const struct tansy_checkpoint *checkpoint, struct tansy_runner *r, const struct tansy_windows *windows,
-                                    struct tansy_progress *progress, double work, struct tansy_fisher *out, struct tansy_failure *failure) {
-  const struct tansy_config *c = r->config;
+uint32_t tansy_fisher_n_windows(const struct tansy_config *c, const struct tansy_windows *windows) {
   size_t token_nbytes = (size_t)(c->n_layers + 2) * c->hidden * sizeof(float);
   uint64_t max_tokens = MAX_INPUT_NBYTES / token_nbytes < MAX_TOKENS ? MAX_INPUT_NBYTES / token_nbytes : MAX_TOKENS;
   uint32_t n = (uint32_t)(max_tokens / windows->window);
-  n = n < 1 ? 1 : n > windows->n ? windows->n : n;
+  return n < 1 ? 1 : n > windows->n ? windows->n : n;
+}
+
+enum tansy_status tansy_fisher_make(const struct tansy_checkpoint *checkpoint, struct tansy_runner *r, const struct tansy_windows *windows,
+                                    struct tansy_progress *progress, double work, struct tansy_fisher *out, struct tansy_failure *failure) {
+  const struct tansy_config *c = r->config;
+  uint32_t n = tansy_fisher_n_windows(c, windows);
   *out = (struct tansy_fisher){.n_layers = c->n_layers, .n_tokens = n * windows->window, .window = windows->window, .n_given = windows->n, .n_windows = n};
   out->factor = calloc((size_t)c->n_layers * TANSY_N_LAYER_LINEARS, sizeof *out->factor);
   out->embed_moment = calloc((size_t)c->hidden * c->hidden, sizeof *out->embed_moment);

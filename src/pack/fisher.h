@@ -36,6 +36,8 @@ size_t tansy_fisher_factor_n(const struct tansy_fisher *fisher, uint32_t n_rows)
  * count as 1 */
 const float *tansy_fisher_tokens(const struct tansy_fisher *fisher, uint32_t layer, uint32_t role, uint32_t given);
 
+/* how many of the windows are used */
+uint32_t tansy_fisher_n_windows(const struct tansy_config *config, const struct tansy_windows *windows);
 /* windows: a part of the calibration text; as many of them as memory for the layers' inputs allows are used */
 enum tansy_status tansy_fisher_make(const struct tansy_checkpoint *checkpoint, struct tansy_runner *runner, const struct tansy_windows *windows,
                                     struct tansy_progress *progress, double work, struct tansy_fisher *out, struct tansy_failure *failure);

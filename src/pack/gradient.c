@@ -80,7 +80,7 @@ static float slope(float x, uint32_t kind) {
 
 struct space {
   float *normed, *q_raw, *k_raw, *q, *k, *v, *attended, *out, *mid_x, *gate, *up, *mid; /* forwards */
-  float *g_out, *g_normed, *g_q, *g_k, *g_v, *g_attended, *g_gate, *g_up, *g_mid;       /* backwards */
+  float *g_out, *g_normed, *g_q, *g_k, *g_v, *g_attended;                               /* backwards; of the MLP's: in place */
   float *p, *dp;                                                                        /* [n_tokens] attention row */
 };
 
@@ -93,7 +93,7 @@ static size_t lay_out(const struct tansy_config *c, uint32_t n_tokens, float *me
   } parts[] = {{&s->normed, hidden}, {&s->q_raw, q},     {&s->k_raw, kv},  {&s->q, q},         {&s->k, kv},        {&s->v, kv},
                {&s->attended, q},    {&s->out, hidden},  {&s->mid_x, hidden}, {&s->gate, mlp}, {&s->up, mlp},      {&s->mid, mlp},
                {&s->g_out, hidden},  {&s->g_normed, hidden}, {&s->g_q, q}, {&s->g_k, kv},      {&s->g_v, kv},      {&s->g_attended, q},
-               {&s->g_gate, mlp},    {&s->g_up, mlp},    {&s->g_mid, mlp}, {&s->p, t},         {&s->dp, t}};
+               {&s->p, t},         {&s->dp, t}};
   for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
     *parts[i].at = memory ? memory + used : NULL;
     used += parts[i].n;
@@ -243,22 +243,23 @@ static void mlp_backward(const struct tansy_forward *f, const struct tansy_layer
     memset(s->g_out, 0, hidden * sizeof *g);
     tansy_norm_backward(c, s->g_normed, w->post_mlp_norm, g, n_tokens, c->hidden, s->g_out);
   }
-  memset(s->g_mid, 0, mlp * sizeof *g);
-  linear_backward(&w->down, s->g_out, n_tokens, s->g_mid, fisher->down);
+  float *g_mid = s->mid, *g_gate = s->gate, *g_up = s->up;
+  memset(g_mid, 0, mlp * sizeof *g);
+  linear_backward(&w->down, s->g_out, n_tokens, g_mid, fisher->down);
   for (size_t i = 0; i < mlp; i++) {
     if (gated) {
       /* mid = act(gate) up; act(gate) again, since dividing mid by up would not do where up is 0 */
-      float act = s->gate[i];
+      float act = s->gate[i], up = s->up[i];
       f->kernels->activate(&act, NULL, 1, c->activation);
-      s->g_up[i] = s->g_mid[i] * act;
-      s->g_gate[i] = s->g_mid[i] * s->up[i] * slope(s->gate[i], c->activation);
+      g_up[i] = g_mid[i] * act;
+      g_gate[i] = g_mid[i] * up * slope(s->gate[i], c->activation);
     } else {
-      s->g_up[i] = s->g_mid[i] * slope(s->up[i], c->activation);
+      g_up[i] = g_mid[i] * slope(s->up[i], c->activation);
     }
   }
   memset(s->g_normed, 0, hidden * sizeof *g);
-  linear_backward(&w->up, s->g_up, n_tokens, s->g_normed, fisher->up);
-  if (gated) linear_backward(&w->gate, s->g_gate, n_tokens, s->g_normed, fisher->gate);
+  linear_backward(&w->up, g_up, n_tokens, s->g_normed, fisher->up);
+  if (gated) linear_backward(&w->gate, g_gate, n_tokens, s->g_normed, fisher->gate);
   tansy_norm_backward(c, s->mid_x, w->mlp_norm, s->g_normed, n_tokens, c->hidden, g);
 }
 

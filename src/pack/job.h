@@ -19,6 +19,7 @@ struct tansy_matrix_result {
 enum tansy_target_kind { TANSY_TARGET_NONE, TANSY_TARGET_BITS, TANSY_TARGET_SIZE, TANSY_TARGET_KL };
 struct tansy_target {
   enum tansy_target_kind kind;
+  bool is_default; /* nobody has asked for it: missing it is no error */
   double value; /* bits per weight (every byte but attachments), bytes of the whole file, or nats per token */
 };
 
@@ -32,6 +33,7 @@ struct tansy_resume {
 struct tansy_job {
   const struct tansy_checkpoint *checkpoint;
   struct tansy_writer writer;
+  struct tansy_parts parts; /* of the writer's tensors; no path: they stay in memory */
   struct tansy_progress progress;
   struct tansy_team *team;
   struct tansy_target target;
@@ -44,8 +46,6 @@ struct tansy_job {
 /* one matrix into the writer and the results */
 enum tansy_status tansy_job_add_integers(struct tansy_job *job, const struct tansy_source *source, struct tansy_integers z,
                                          const struct tansy_rows *rows, struct tansy_failure *failure);
-enum tansy_status tansy_job_add_matrix(struct tansy_job *job, const struct tansy_source *source, const int32_t *z,
-                                       const struct tansy_rows *rows, struct tansy_failure *failure);
 /* the same from the checkpoint, as per-row absmax integers of `bits` bits */
 enum tansy_status tansy_job_add_plain_matrix(struct tansy_job *job, const struct tansy_source *source, uint32_t bits,
                                              struct tansy_failure *failure);

@@ -1,7 +1,7 @@
 /* linalg.c: see linalg.h.
  *
- * Loops are written so that vectors run across *outputs*: each output keeps its own running sum in the stated order, and the
- * compiler may choose any width. Only tansy_dot has lanes, eight of them, spelled out. */
+ * Vectors run across *outputs*: each output keeps its own running sum in the stated order, whatever a machine's vectors are. All
+ * products are one loop over MM_TOKENS x MM_ROWS sums that stay in registers. Only tansy_dot has lanes, eight of them, spelled out. */
 #include "pack/linalg.h"
 
 #include <math.h>
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TOKEN_BLOCK = 64, TILE = 32 };
+enum { TOKEN_BLOCK = 64, TILE = 32, GRAM_ROWS = 48, SOLVE_ROWS = 48 };
 
 double tansy_dot(const float *a, const float *b, size_t n) {
   double s[8] = {0};
@@ -27,66 +27,69 @@ enum { MM_ROWS = 16, MM_TOKENS = 6, MM_COLS = 256 }; /* 12 sums of 8 lanes, and 
 typedef float f32x8 __attribute__((vector_size(32)));
 #define INLINE static inline __attribute__((always_inline))
 
-/* n_tokens x MM_ROWS outputs, n_tokens a constant where it matters; wt [n_cols, MM_ROWS] */
-INLINE void add_tile(const float *wt, const float *x, size_t x_stride, uint32_t n_tokens, uint32_t n_cols, f32x8 acc[MM_TOKENS][2]) {
-  for (uint32_t c = 0; c < n_cols; c++) {
+/* A matrix seen through steps: element (i, k) is at[i * row + k * col]. */
+struct view {
+  const float *at;
+  size_t row, col;
+};
+
+/* n x MM_ROWS sums over k; n is a constant where it matters. lines [n_k, MM_ROWS]; x: element (output, k) */
+INLINE void add_tile(const float *lines, struct view x, uint32_t n, uint32_t n_k, f32x8 acc[MM_TOKENS][2]) {
+  for (uint32_t k = 0; k < n_k; k++) {
     f32x8 line[2];
-    memcpy(line, wt + (size_t)c * MM_ROWS, sizeof line);
-    for (uint32_t t = 0; t < n_tokens; t++) {
-      float v = x[t * x_stride + c];
+    memcpy(line, lines + (size_t)k * MM_ROWS, sizeof line);
+    for (uint32_t t = 0; t < n; t++) {
+      float v = x.at[t * x.row + k * x.col];
       acc[t][0] += v * line[0];
       acc[t][1] += v * line[1];
     }
   }
 }
 
-/* y [n_tokens, stride]: n values of each token become sums (that go on from y) over n_cols; wt [n_cols, MM_ROWS] */
-static void matmul_tile(const float *wt, const float *x, size_t x_stride, uint32_t n_tokens, uint32_t n_cols, bool go_on, uint32_t n, float *y, size_t stride) {
-  f32x8 acc[MM_TOKENS][2];
-  memset(acc, 0, sizeof acc);
-  for (uint32_t k = 0; go_on && k < n_tokens; k++) memcpy(acc[k], y + k * stride, n * sizeof *y);
-  if (n_tokens == MM_TOKENS) add_tile(wt, x, x_stride, MM_TOKENS, n_cols, acc);
+INLINE void add_tiles(const float *lines, struct view x, uint32_t n, uint32_t n_k, f32x8 acc[MM_TOKENS][2]) {
+  if (n == MM_TOKENS) add_tile(lines, x, MM_TOKENS, n_k, acc);
   else
-    for (uint32_t k = 0; k < n_tokens; k++) add_tile(wt, x + k * x_stride, x_stride, 1, n_cols, acc + k);
-  for (uint32_t k = 0; k < n_tokens; k++) memcpy(y + k * stride, acc[k], n * sizeof *y);
+    for (uint32_t t = 0; t < n; t++) add_tile(lines, (struct view){x.at + t * x.row, 0, x.col}, 1, n_k, acc + t);
 }
 
-void tansy_matmul_rows(const float *w, const float *x, uint32_t n_tokens, uint32_t n_rows, uint32_t n_cols, float *y, size_t stride) {
-  float wt[MM_COLS * MM_ROWS];
-  for (uint32_t row = 0; row < n_rows; row += MM_ROWS) {
-    uint32_t rows = n_rows - row < MM_ROWS ? n_rows - row : MM_ROWS;
-    for (uint32_t col = 0; col < n_cols; col += MM_COLS) {
-      uint32_t cols = n_cols - col < MM_COLS ? n_cols - col : MM_COLS;
-      for (uint32_t r = 0; r < MM_ROWS; r++)
-        for (uint32_t c = 0; c < cols; c++) wt[c * MM_ROWS + r] = r < rows ? w[(size_t)(row + r) * n_cols + col + c] : 0;
-      for (uint32_t t = 0; t < n_tokens; t += MM_TOKENS) {
-        uint32_t tokens = n_tokens - t < MM_TOKENS ? n_tokens - t : MM_TOKENS;
-        matmul_tile(wt, x + (size_t)t * n_cols + col, n_cols, tokens, cols, col > 0, rows, y + t * stride + row, stride);
+/* lines [n_k, MM_ROWS]: element (j, k) of w in line k, place j; 0 beyond n */
+INLINE void pack_lines(struct view w, uint32_t n, uint32_t n_k, float *lines) {
+  for (uint32_t j = 0; j < MM_ROWS; j++)
+    for (uint32_t k = 0; k < n_k; k++) lines[k * MM_ROWS + j] = j < n ? w.at[j * w.row + k * w.col] : 0;
+}
+
+/* y [n_x, stride] values 0 .. n_w - 1 of each row: sums over k of x(i, k) w(j, k), from first to last; they go on from y, or begin at 0 */
+INLINE void products(struct view w, uint32_t n_w, struct view x, uint32_t n_x, uint32_t n_k, bool go_on, float *y, size_t stride) {
+  float lines[MM_COLS * MM_ROWS];
+  for (uint32_t begin = 0; begin < n_k; begin += MM_COLS) {
+    uint32_t some = n_k - begin < MM_COLS ? n_k - begin : MM_COLS;
+    for (uint32_t j = 0; j < n_w; j += MM_ROWS) {
+      uint32_t n = n_w - j < MM_ROWS ? n_w - j : MM_ROWS;
+      pack_lines((struct view){w.at + j * w.row + begin * w.col, w.row, w.col}, n, some, lines);
+      for (uint32_t i = 0; i < n_x; i += MM_TOKENS) {
+        uint32_t rows = n_x - i < MM_TOKENS ? n_x - i : MM_TOKENS;
+        float *to = y + i * stride + j;
+        f32x8 acc[MM_TOKENS][2];
+        memset(acc, 0, sizeof acc);
+        for (uint32_t r = 0; (go_on || begin) && r < rows; r++) memcpy(acc[r], to + r * stride, n * sizeof *to);
+        add_tiles(lines, (struct view){x.at + i * x.row + begin * x.col, x.row, x.col}, rows, some, acc);
+        for (uint32_t r = 0; r < rows; r++) memcpy(to + r * stride, acc[r], n * sizeof *to);
       }
     }
   }
+}
+
+void tansy_matmul_rows(const float *w, const float *x, uint32_t n_tokens, uint32_t n_rows, uint32_t n_cols, float *y, size_t stride) {
+  products((struct view){w, n_cols, 1}, n_rows, (struct view){x, n_cols, 1}, n_tokens, n_cols, false, y, stride);
+}
+
+void tansy_matmul_back(const float *w, const float *g, size_t stride, uint32_t n_tokens, uint32_t n_rows, uint32_t n_cols, float *gx) {
+  products((struct view){w, 1, n_cols}, n_cols, (struct view){g, stride, 1}, n_tokens, n_rows, true, gx, n_cols);
 }
 
 void tansy_matmul_f32_blocked(const float *w, const float *x, uint32_t n_tokens, uint32_t n_rows, uint32_t n_cols, uint32_t row_begin,
                               uint32_t row_end, float *y) {
   tansy_matmul_rows(w + (size_t)row_begin * n_cols, x, n_tokens, row_end - row_begin, n_cols, y + row_begin, n_rows);
-}
-
-/* MM_TOKENS x MM_ROWS sums of gx, over rows of w in blocks that stay in the cache while all tokens pass */
-void tansy_matmul_back(const float *w, const float *g, size_t stride, uint32_t n_tokens, uint32_t n_rows, uint32_t n_cols, float *gx) {
-  for (uint32_t first = 0; first < n_rows; first += MM_COLS) {
-    uint32_t last = n_rows - first < MM_COLS ? n_rows : first + MM_COLS;
-    for (uint32_t col = 0; col < n_cols; col += MM_ROWS) {
-      uint32_t cols = n_cols - col < MM_ROWS ? n_cols - col : MM_ROWS;
-      float lines[MM_COLS * MM_ROWS];
-      for (uint32_t i = first; i < last; i++)
-        for (uint32_t j = 0; j < MM_ROWS; j++) lines[(i - first) * MM_ROWS + j] = j < cols ? w[(size_t)i * n_cols + col + j] : 0;
-      for (uint32_t t = 0; t < n_tokens; t += MM_TOKENS) {
-        uint32_t tokens = n_tokens - t < MM_TOKENS ? n_tokens - t : MM_TOKENS;
-        matmul_tile(lines, g + t * stride + first, stride, tokens, last - first, true, cols, gx + (size_t)t * n_cols + col, n_cols);
-      }
-    }
-  }
 }
 
 /* ---- gram ---- */
@@ -97,35 +100,33 @@ struct gram {
   uint32_t n_tokens, n, stride; /* stride: of a token in x and y */
 };
 
-enum { GRAM_ROWS = 2 };
-
-/* rows [item * TILE, ...) of the gram */
+/* rows [item * GRAM_ROWS, ...) of the gram */
 static void gram_body(void *ctx, uint32_t item, uint32_t thread) {
   (void)thread;
   const struct gram *g = ctx;
-  uint32_t n = g->n, row_begin = item * TILE, row_end = row_begin + TILE < n ? row_begin + TILE : n;
+  uint32_t n = g->n, row_begin = item * GRAM_ROWS, row_end = row_begin + GRAM_ROWS < n ? row_begin + GRAM_ROWS : n;
+  float lines[TOKEN_BLOCK * MM_ROWS];
   for (uint32_t begin = 0; begin < g->n_tokens; begin += TOKEN_BLOCK) {
     uint32_t tokens = g->n_tokens - begin < TOKEN_BLOCK ? g->n_tokens - begin : TOKEN_BLOCK;
-    for (uint32_t col = 0; col < n; col += TILE) {
-      if (g->x == g->y && col >= row_end) break;
-      uint32_t cols = n - col < TILE ? n - col : TILE;
-      float block[TOKEN_BLOCK][TILE] = {{0}};
-      for (uint32_t t = 0; t < tokens; t++) memcpy(block[t], g->y + (size_t)(begin + t) * g->stride + col, cols * sizeof(float));
-      for (uint32_t i = row_begin; i < row_end; i += GRAM_ROWS) {
-        uint32_t rows = row_end - i < GRAM_ROWS ? row_end - i : GRAM_ROWS;
-        float acc[GRAM_ROWS][TILE] = {{0}};
-        for (uint32_t t = 0; t < tokens; t++) {
-          const float *xi = g->x + (size_t)(begin + t) * g->stride + i;
-          if (rows == GRAM_ROWS) {
-            for (uint32_t r = 0; r < GRAM_ROWS; r++)
-              for (uint32_t j = 0; j < TILE; j++) acc[r][j] += xi[r] * block[t][j];
-          } else {
-            for (uint32_t r = 0; r < rows; r++)
-              for (uint32_t j = 0; j < TILE; j++) acc[r][j] += xi[r] * block[t][j];
-          }
+    const float *x = g->x + (size_t)begin * g->stride, *y = g->y + (size_t)begin * g->stride;
+    for (uint32_t col = 0; col < n && (g->x != g->y || col < row_end); col += MM_ROWS) {
+      uint32_t cols = n - col < MM_ROWS ? n - col : MM_ROWS;
+      for (uint32_t t = 0; t < tokens; t++) {
+        memcpy(lines + t * MM_ROWS, y + (size_t)t * g->stride + col, cols * sizeof *lines);
+        memset(lines + t * MM_ROWS + cols, 0, (MM_ROWS - cols) * sizeof *lines);
+      }
+      for (uint32_t i = row_begin; i < row_end; i += MM_TOKENS) {
+        uint32_t rows = row_end - i < MM_TOKENS ? row_end - i : MM_TOKENS;
+        union {
+          f32x8 v[MM_TOKENS][2];
+          float f[MM_TOKENS][MM_ROWS];
+        } acc;
+        memset(&acc, 0, sizeof acc);
+        add_tiles(lines, (struct view){x + i, 1, g->stride}, rows, tokens, acc.v);
+        for (uint32_t r = 0; r < rows; r++) {
+          float *out = g->out + (size_t)(i + r) * n + col;
+          for (uint32_t j = 0; j < cols; j++) out[j] += acc.f[r][j];
         }
-        for (uint32_t r = 0; r < rows; r++)
-          for (uint32_t j = 0; j < cols; j++) g->out[(size_t)(i + r) * n + col + j] += acc[r][j];
       }
     }
   }
@@ -133,25 +134,25 @@ static void gram_body(void *ctx, uint32_t item, uint32_t thread) {
 
 void tansy_gram_add(struct tansy_team *team, float *gram, const float *x, const float *y, uint32_t n_tokens, uint32_t n) {
   struct gram g = {gram, x, y, n_tokens, n, n};
-  tansy_team_run(team, (n + TILE - 1) / TILE, gram_body, &g);
+  tansy_team_run(team, (n + GRAM_ROWS - 1) / GRAM_ROWS, gram_body, &g);
 }
 
 struct gram_blocks {
   float *out;
   const float *x;
-  uint32_t n_tokens, n, block, tiles; /* tiles: of rows, in a block */
+  uint32_t n_tokens, n, block, items; /* items: in a block */
 };
 
 static void gram_blocks_body(void *ctx, uint32_t item, uint32_t thread) {
   const struct gram_blocks *b = ctx;
-  uint32_t number = item / b->tiles, tile = item % b->tiles, first = number * b->block, n = b->n - first < b->block ? b->n - first : b->block;
+  uint32_t number = item / b->items, part = item % b->items, first = number * b->block, n = b->n - first < b->block ? b->n - first : b->block;
   struct gram g = {b->out + (size_t)number * b->block * b->block, b->x + first, b->x + first, b->n_tokens, n, b->n};
-  if (tile * TILE < n) gram_body(&g, tile, thread);
+  if (part * GRAM_ROWS < n) gram_body(&g, part, thread);
 }
 
 void tansy_gram_blocks_add(struct tansy_team *team, float *grams, const float *x, uint32_t n_tokens, uint32_t n, uint32_t block) {
-  struct gram_blocks b = {grams, x, n_tokens, n, block, (block + TILE - 1) / TILE};
-  tansy_team_run(team, (n + block - 1) / block * b.tiles, gram_blocks_body, &b);
+  struct gram_blocks b = {grams, x, n_tokens, n, block, (block + GRAM_ROWS - 1) / GRAM_ROWS};
+  tansy_team_run(team, (n + block - 1) / block * b.items, gram_blocks_body, &b);
 }
 
 /* ---- Cholesky, by blocks of columns: factor the diagonal block's columns, then every row below on its own ---- */
@@ -161,16 +162,62 @@ struct factor {
   uint32_t n, begin, end;
 };
 
-static void factor_row(void *ctx, uint32_t item, uint32_t thread) {
+/* Rows times pivots over columns before the block, in double: of a large diagonal element little is left. */
+typedef double f64x4 __attribute__((vector_size(32)));
+enum { WIDE_ROWS = 4, WIDE_PIVOTS = 8, FACTOR_ROWS = 32 };
+
+/* sums [n][WIDE_PIVOTS] over k < n_k of row i times lines [n_k, WIDE_PIVOTS] */
+INLINE void wide_tile(const double *lines, const float *rows, size_t stride, uint32_t n, uint32_t n_k, f64x4 acc[WIDE_ROWS][2]) {
+  for (uint32_t k = 0; k < n_k; k++) {
+    f64x4 line[2];
+    memcpy(line, lines + (size_t)k * WIDE_PIVOTS, sizeof line);
+    for (uint32_t i = 0; i < n; i++) {
+      double v = rows[i * stride + k];
+      acc[i][0] += v * line[0];
+      acc[i][1] += v * line[1];
+    }
+  }
+}
+
+/* sums [n_rows][TILE] of rows from `rows` on with pivots begin .. end - 1, over columns [0, begin) */
+static void wide_products(const struct factor *f, const float *rows, uint32_t n_rows, double sums[][TILE]) {
+  enum { LINES = 128 };
+  double lines[LINES * WIDE_PIVOTS];
+  for (uint32_t i = 0; i < n_rows; i++) memset(sums[i], 0, sizeof sums[i]);
+  for (uint32_t col = 0; col < f->begin; col += LINES) {
+    uint32_t n_k = f->begin - col < LINES ? f->begin - col : LINES;
+    for (uint32_t p = 0; p < f->end - f->begin; p += WIDE_PIVOTS) {
+      for (uint32_t j = 0; j < WIDE_PIVOTS; j++) {
+        const float *pivot = f->begin + p + j < f->end ? f->a + (size_t)(f->begin + p + j) * f->n + col : NULL;
+        for (uint32_t k = 0; k < n_k; k++) lines[k * WIDE_PIVOTS + j] = pivot ? pivot[k] : 0;
+      }
+      for (uint32_t i = 0; i < n_rows; i += WIDE_ROWS) {
+        uint32_t n = n_rows - i < WIDE_ROWS ? n_rows - i : WIDE_ROWS;
+        f64x4 acc[WIDE_ROWS][2];
+        memset(acc, 0, sizeof acc);
+        for (uint32_t r = 0; r < n; r++) memcpy(acc[r], &sums[i + r][p], sizeof acc[r]);
+        if (n == WIDE_ROWS) wide_tile(lines, rows + (size_t)i * f->n + col, f->n, WIDE_ROWS, n_k, acc);
+        else
+          for (uint32_t r = 0; r < n; r++) wide_tile(lines, rows + (size_t)(i + r) * f->n + col, f->n, 1, n_k, acc + r);
+        for (uint32_t r = 0; r < n; r++) memcpy(&sums[i + r][p], acc[r], sizeof acc[r]);
+      }
+    }
+  }
+}
+
+static void factor_rows(void *ctx, uint32_t item, uint32_t thread) {
   (void)thread;
   const struct factor *f = ctx;
-  enum { ROWS = 16 };
-  uint32_t first = f->end + item * ROWS, last = first + ROWS < f->n ? first + ROWS : f->n;
-  for (uint32_t i = first; i < last; i++) {
-    float *row = f->a + (size_t)i * f->n;
+  uint32_t first = f->end + item * FACTOR_ROWS, n = f->n - first < FACTOR_ROWS ? f->n - first : FACTOR_ROWS;
+  double sums[FACTOR_ROWS][TILE];
+  wide_products(f, f->a + (size_t)first * f->n, n, sums);
+  for (uint32_t i = 0; i < n; i++) {
+    float *row = f->a + (size_t)(first + i) * f->n;
     for (uint32_t j = f->begin; j < f->end; j++) {
       const float *pivot = f->a + (size_t)j * f->n;
-      row[j] = (float)((row[j] - tansy_dot(row, pivot, j)) / pivot[j]);
+      double sum = sums[i][j - f->begin];
+      for (uint32_t k = f->begin; k < j; k++) sum += (double)row[k] * pivot[k];
+      row[j] = (float)((row[j] - sum) / pivot[j]);
     }
   }
 }
@@ -185,18 +232,23 @@ void tansy_cholesky(struct tansy_team *team, float *a, uint32_t n, double dampin
   if (largest <= 0) largest = 1;
   for (uint32_t begin = 0; begin < n; begin += TILE) {
     uint32_t end = begin + TILE < n ? begin + TILE : n;
+    struct factor f = {a, n, begin, end};
+    double sums[TILE][TILE];
+    wide_products(&f, a + (size_t)begin * n, end - begin, sums);
     for (uint32_t i = begin; i < end; i++) {
       float *row = a + (size_t)i * n;
-      for (uint32_t j = begin; j < i; j++) {
+      for (uint32_t j = begin; j <= i; j++) {
         const float *pivot = a + (size_t)j * n;
-        row[j] = (float)((row[j] - tansy_dot(row, pivot, j)) / pivot[j]);
+        double sum = sums[i - begin][j - begin];
+        for (uint32_t k = begin; k < j; k++) sum += (double)row[k] * pivot[k];
+        double d = row[j] - sum;
+        if (j < i)
+          row[j] = (float)(d / pivot[j]);
+        else
+          row[i] = (float)sqrt(d > largest * 1e-6 ? d : largest * 1e-6);
       }
-      double d = row[i] - tansy_dot(row, row, i);
-      if (!(d > largest * 1e-6)) d = largest * 1e-6;
-      row[i] = (float)sqrt(d);
     }
-    struct factor f = {a, n, begin, end};
-    tansy_team_run(team, (n - end + 15) / 16, factor_row, &f);
+    tansy_team_run(team, (n - end + FACTOR_ROWS - 1) / FACTOR_ROWS, factor_rows, &f);
   }
   tansy_mirror(a, n);
 }
@@ -211,48 +263,68 @@ void tansy_mirror(float *a, uint32_t n) {
 
 struct solve {
   const float *l;
-  uint32_t n;
+  uint32_t n, n_rows;
   float *x;
 };
 
-/* row x: first y L^T = x (forwards, rows of L), then z L = y (backwards, columns of L) */
-static void solve_row(void *ctx, uint32_t item, uint32_t thread) {
+/* Rows x: first y L^T = x (forwards, rows of L), then z L = y (backwards, columns of L), MM_ROWS columns at a time: what other columns
+ * contribute is a product. */
+static void solve_rows(void *ctx, uint32_t item, uint32_t thread) {
   (void)thread;
   const struct solve *s = ctx;
-  uint32_t n = s->n;
-  float *x = s->x + (size_t)item * n;
-  for (uint32_t j = 0; j < n; j++) {
-    const float *row = s->l + (size_t)j * n;
-    x[j] = (float)((x[j] - tansy_dot(x, row, j)) / row[j]);
+  uint32_t n = s->n, first = item * SOLVE_ROWS, rows = s->n_rows - first < SOLVE_ROWS ? s->n_rows - first : SOLVE_ROWS;
+  float *x = s->x + (size_t)first * n, sums[SOLVE_ROWS][MM_ROWS];
+  for (uint32_t begin = 0; begin < n; begin += MM_ROWS) {
+    uint32_t end = n - begin < MM_ROWS ? n : begin + MM_ROWS;
+    memset(sums, 0, sizeof sums);
+    products((struct view){s->l + (size_t)begin * n, n, 1}, end - begin, (struct view){x, n, 1}, rows, begin, false, sums[0], MM_ROWS);
+    for (uint32_t i = 0; i < rows; i++) {
+      float *at = x + (size_t)i * n;
+      for (uint32_t j = begin; j < end; j++) {
+        const float *row = s->l + (size_t)j * n;
+        float sum = sums[i][j - begin];
+        for (uint32_t k = begin; k < j; k++) sum += at[k] * row[k];
+        at[j] = (at[j] - sum) / row[j];
+      }
+    }
   }
-  for (uint32_t j = n; j-- > 0;) {
-    const float *row = s->l + (size_t)j * n;
-    x[j] = (float)((x[j] - tansy_dot(x + j + 1, row + j + 1, n - j - 1)) / row[j]);
+  for (uint32_t end = n; end > 0;) {
+    uint32_t begin = (end - 1) / MM_ROWS * MM_ROWS;
+    memset(sums, 0, sizeof sums);
+    products((struct view){s->l + (size_t)begin * n + end, n, 1}, end - begin, (struct view){x + end, n, 1}, rows, n - end, false, sums[0], MM_ROWS);
+    for (uint32_t i = 0; i < rows; i++) {
+      float *at = x + (size_t)i * n;
+      for (uint32_t j = end; j-- > begin;) {
+        const float *row = s->l + (size_t)j * n;
+        float sum = sums[i][j - begin];
+        for (uint32_t k = j + 1; k < end; k++) sum += at[k] * row[k];
+        at[j] = (at[j] - sum) / row[j];
+      }
+    }
+    end = begin;
   }
 }
 
 void tansy_cholesky_solve_rows(struct tansy_team *team, const float *l, uint32_t n, float *x, uint32_t n_rows) {
-  struct solve s = {l, n, x};
-  tansy_team_run(team, n_rows, solve_row, &s);
+  struct solve s = {l, n, n_rows, x};
+  tansy_team_run(team, (n_rows + SOLVE_ROWS - 1) / SOLVE_ROWS, solve_rows, &s);
 }
 
 struct right {
   const float *w, *m;
   float *out;
-  uint32_t n;
+  uint32_t n, n_rows;
 };
 
 static void right_body(void *ctx, uint32_t item, uint32_t thread) {
   (void)thread;
   const struct right *r = ctx;
-  const float *w = r->w + (size_t)item * r->n;
-  float *out = r->out + (size_t)item * r->n;
-  memset(out, 0, r->n * sizeof *out);
-  for (uint32_t k = 0; k < r->n; k++)
-    for (uint32_t j = 0; j < r->n; j++) out[j] += w[k] * r->m[(size_t)k * r->n + j];
+  uint32_t first = item * SOLVE_ROWS, rows = r->n_rows - first < SOLVE_ROWS ? r->n_rows - first : SOLVE_ROWS;
+  size_t n = r->n;
+  products((struct view){r->m, 1, n}, r->n, (struct view){r->w + first * n, n, 1}, rows, r->n, false, r->out + first * n, n);
 }
 
 void tansy_matmul_right(struct tansy_team *team, const float *w, const float *m, uint32_t n_rows, uint32_t n, float *out) {
-  struct right r = {w, m, out, n};
-  tansy_team_run(team, n_rows, right_body, &r);
+  struct right r = {w, m, out, n, n_rows};
+  tansy_team_run(team, (n_rows + SOLVE_ROWS - 1) / SOLVE_ROWS, right_body, &r);
 }

@@ -34,7 +34,7 @@ void tansy_mirror(float *a, uint32_t n);
  * largest diagonal element. */
 void tansy_cholesky(struct tansy_team *team, float *a, uint32_t n, double damping);
 
-/* rows of x [n_rows, n]: x := x (L L^T)^-1, L mirrored. Sums in double. */
+/* rows of x [n_rows, n]: x := x (L L^T)^-1, L mirrored. Sums in f32. */
 void tansy_cholesky_solve_rows(struct tansy_team *team, const float *l, uint32_t n, float *x, uint32_t n_rows);
 
 /* out [n_rows, n] = w [n_rows, n] m [n, n] */

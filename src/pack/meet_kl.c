@@ -67,7 +67,7 @@ static enum tansy_status try_bits(struct search *s, double bits, struct tansy_kl
   snprintf(text, sizeof text, "%u, %.3f bits per weight", ++out->n_tries, bits);
   tansy_progress_at(&s->job->progress, "try", text, 0);
   tansy_job_clear(s->job);
-  s->job->target = (struct tansy_target){TANSY_TARGET_BITS, bits};
+  s->job->target = (struct tansy_target){.kind = TANSY_TARGET_BITS, .value = bits};
   TANSY_TRY(s->recipe(s->ctx, s->job, failure));
   TANSY_TRY(tansy_job_nbytes(s->job, &nbytes, failure));
   out->bits = nbytes * 8 / (double)s->job->checkpoint->n_params;

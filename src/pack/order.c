@@ -7,7 +7,7 @@
 
 #include "pack/numeric.h"
 
-enum { ORDER_TOKENS = 4096 };
+enum { ORDER_TOKENS = 4096, LARGE_N_PARAMS = 50000000, LARGE_ORDER_TOKENS = 1024 };
 
 struct keys {
   const struct tansy_checkpoint *checkpoint;
@@ -142,7 +142,8 @@ enum tansy_status tansy_order_make(const struct tansy_checkpoint *checkpoint, st
   struct tansy_runner runner = {0};
   struct tansy_site_buffers buffers = {0};
   struct tansy_windows some = *windows; /* the first ones */
-  if ((uint64_t)some.n * some.window > ORDER_TOKENS) some.n = ORDER_TOKENS / some.window ? ORDER_TOKENS / some.window : 1;
+  uint32_t n_tokens = checkpoint->n_params > LARGE_N_PARAMS ? LARGE_ORDER_TOKENS : ORDER_TOKENS;
+  if ((uint64_t)some.n * some.window > n_tokens) some.n = n_tokens / some.window ? n_tokens / some.window : 1;
   *out = (struct tansy_order){.n_layers = c->n_layers};
   out->mlp = calloc(c->n_layers, sizeof *out->mlp);
   out->v = calloc(c->n_layers, sizeof *out->v);

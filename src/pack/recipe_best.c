@@ -14,8 +14,15 @@
 #include "pack/order.h"
 #include "pack/resume.h"
 
-enum { QUICK_TOKENS = 8192, MAX_PASSES = 4 };
+/* Of a large model the quick pass sees QUICK_LAYERS layers: those after them code alike. */
+enum { QUICK_TOKENS = 8192, QUICK_LAYERS = 2, MAX_PASSES = 4, LARGE_N_PARAMS = 50000000 };
 #define LEAST_BITS 0.3 /* a weight */
+#define SENSIBLE_BITS 2.0
+
+static uint32_t quick_windows(const struct tansy_job *job) {
+  uint32_t n = QUICK_TOKENS / job->calibration.window;
+  return n < 1 ? 1 : n > job->calibration.n ? job->calibration.n : n;
+}
 
 /* hidden states of both models; not there yet while the model is measured */
 static enum tansy_status allocate_windows(struct tansy_best *b, struct tansy_failure *failure) {
@@ -38,86 +45,140 @@ static enum tansy_status begin_pass(struct tansy_best *b, struct tansy_failure *
   tansy_job_clear(b->job);
   for (uint32_t i = 0; i < b->n_units; i++) b->units[i].nbytes = 0;
   b->spent = 0;
+  tansy_progress_at(&b->job->progress, "quantize", "embedding", b->job->progress.done);
   return tansy_best_embed(b, failure);
 }
 
-/* rounds and codes the whole model over n_windows windows, or what is left of it after b->stage.n_layers layers */
-static enum tansy_status run_pass(struct tansy_best *b, uint32_t n_windows, bool adapt, double work, struct tansy_failure *failure) {
-  double n_layers = b->config->n_layers, end = b->job->progress.done + work * (n_layers - b->stage.n_layers) / n_layers;
+/* Rounds and codes the model over n_windows windows: layers from b->stage.n_layers up to `end`, and what comes after all of them.
+ * adapt: the pass that counts. */
+static enum tansy_status run_pass(struct tansy_best *b, uint32_t n_windows, uint32_t end, bool adapt, double work, struct tansy_failure *failure) {
+  uint32_t n_layers = b->config->n_layers;
+  double done = b->job->progress.done + work * (end - b->stage.n_layers) / n_layers;
   b->work = work;
   b->adapt = adapt;
   b->n_windows = n_windows;
   if (b->stage.n_layers == 0) TANSY_TRY(begin_pass(b, failure));
-  for (uint32_t layer = b->stage.n_layers; layer < b->config->n_layers; layer++) {
+  for (uint32_t layer = b->stage.n_layers; layer < end; layer++) {
     TANSY_TRY(tansy_best_layer(b, layer, failure));
     if (!adapt) continue;
     b->stage.n_layers = layer + 1;
-    tansy_best_save(b);
+    tansy_best_save(b, false);
   }
   b->stage.n_layers = 0;
-  TANSY_TRY(tansy_best_final(b, failure));
-  tansy_progress_at(&b->job->progress, "quantize", NULL, end);
+  if (end == n_layers) TANSY_TRY(tansy_best_final(b, failure));
+  tansy_progress_at(&b->job->progress, "quantize", NULL, done);
+  return TANSY_OK;
+}
+
+/* what real bytes are against predicted ones, and what else is in the file */
+static enum tansy_status run_quick_pass(struct tansy_best *b, double allowed, struct tansy_failure *failure) {
+  struct tansy_job *job = b->job;
+  uint32_t n_layers = b->config->n_layers, n_windows = quick_windows(job), end = b->is_large && n_layers > QUICK_LAYERS ? QUICK_LAYERS : n_layers;
+  double total = 0, overhead = tansy_rate_overhead(b->checkpoint);
+  b->allowed = allowed - overhead;
+  b->log_c = tansy_rate_solve(b->units, b->n_units, b->allowed);
+  TANSY_TRY(run_pass(b, n_windows, end, false, b->work_of.quick * n_layers / end, failure));
+  if (end == n_layers) { /* exact from here on but for a few bytes */
+    TANSY_TRY(tansy_job_nbytes(job, &total, failure));
+    overhead = total - b->spent;
+  }
+  b->stage = (struct tansy_best_stage){.is_measured = true, .is_quick_done = true, .overhead = overhead, .aim = allowed * 0.9985};
+  return TANSY_OK;
+}
+
+/* The size asked for is a wish where nobody has named one. */
+static enum tansy_status miss(struct tansy_best *b, double total, double allowed, struct tansy_failure *failure) {
+  double to_bits = 8 / (double)b->checkpoint->n_params;
+  if (!b->job->target.is_default)
+    return tansy_fail(failure, TANSY_ERR_ARGUMENT, "%.3f bits per weight cannot be met; the nearest that this model comes to is %.3f (%.0f bytes)",
+                      allowed * to_bits, b->stage.nearest * to_bits, b->stage.nearest);
+  char text[160];
+  snprintf(text, sizeof text, "this model does not come to the %.1f bits per weight that are usual: these are %.2f", b->job->target.value, total * to_bits);
+  tansy_progress_warn(&b->job->progress, text);
   return TANSY_OK;
 }
 
 static enum tansy_status meet_size(struct tansy_best *b, struct tansy_failure *failure) {
   struct tansy_job *job = b->job;
-  double n_params = (double)b->checkpoint->n_params, allowed = tansy_job_allowed_nbytes(job);
-  uint32_t n_quick = QUICK_TOKENS / b->runner.window;
-  n_quick = n_quick < 1 ? 1 : n_quick > job->calibration.n ? job->calibration.n : n_quick;
-  double total = 0, quick = (double)n_quick / job->calibration.n;
+  double n_params = (double)b->checkpoint->n_params, allowed = tansy_job_allowed_nbytes(job), total = 0;
+  double overhead = tansy_rate_overhead(b->checkpoint), least = overhead + n_params * LEAST_BITS / 8, sensible = overhead + n_params * SENSIBLE_BITS / 8;
+  if (allowed < sensible && job->target.is_default) allowed = sensible;
+  if (allowed < least)
+    return tansy_fail(failure, TANSY_ERR_ARGUMENT, "%.3f bits per weight are too few: %.0f bytes go to what is not weights; %.3f bits is the least",
+                      allowed * 8 / n_params, overhead, least * 8 / n_params);
   struct tansy_best_stage *stage = &b->stage;
-  bool resumed = stage->n_layers > 0;
-  if (!resumed) {
-    double overhead = tansy_rate_overhead(b->checkpoint), least = overhead + n_params * LEAST_BITS / 8;
-    if (allowed < least)
-      return tansy_fail(failure, TANSY_ERR_ARGUMENT, "%.3f bits per weight are too few: %.0f bytes go to what is not weights; %.3f bits is the least",
-                        allowed * 8 / n_params, overhead, least * 8 / n_params);
-    b->allowed = allowed - overhead;
-    b->log_c = tansy_rate_solve(b->units, b->n_units, b->allowed);
-    TANSY_TRY(run_pass(b, n_quick, false, quick, failure));
-    TANSY_TRY(tansy_job_nbytes(job, &total, failure));
-    /* the overhead is exact from here on but for a few bytes */
-    *stage = (struct tansy_best_stage){.overhead = total - b->spent, .aim = allowed * 0.9985};
-  }
+  if (!stage->is_quick_done) TANSY_TRY(run_quick_pass(b, allowed, failure));
   /* Predictions are for matrices of some size: of tiny ones, tables and states are most, and it takes some passes to learn them. */
   for (; stage->round < MAX_PASSES; stage->round++) {
-    if (!resumed) {
+    if (stage->n_layers == 0) {
       b->allowed = stage->aim - stage->overhead;
       b->spent = 0;
       for (uint32_t i = 0; i < b->n_units; i++) b->units[i].nbytes = 0;
       b->log_c = tansy_rate_solve(b->units, b->n_units, b->allowed);
+      tansy_best_save(b, stage->round > 0); /* what was saved before needs tensors that are written over now */
     }
-    resumed = false;
-    TANSY_TRY(run_pass(b, job->calibration.n, true, 1, failure));
+    TANSY_TRY(run_pass(b, job->calibration.n, b->config->n_layers, true, b->work_of.pass, failure));
     TANSY_TRY(tansy_job_nbytes(job, &total, failure));
-    if (total <= allowed * 1.01 && total >= allowed * 0.99) return TANSY_OK;
+    if (total <= allowed * 1.01 && total >= allowed * 0.99) break;
     if (stage->nearest == 0 || fabs(total - allowed) < fabs(stage->nearest - allowed)) stage->nearest = total;
     stage->aim += allowed * 0.9985 - total;
   }
-  return tansy_fail(failure, TANSY_ERR_ARGUMENT, "%.3f bits per weight cannot be met; the nearest that this model comes to is %.3f (%.0f bytes)",
-                    allowed * 8 / n_params, stage->nearest * 8 / n_params, stage->nearest);
+  bool met = total <= allowed * 1.01 && total >= allowed * 0.99;
+  return met && allowed == tansy_job_allowed_nbytes(job) ? TANSY_OK : miss(b, total, allowed, failure);
 }
 
-static enum tansy_status compress(struct tansy_job *job, struct tansy_failure *failure) {
-  struct tansy_best b = {.job = job, .checkpoint = job->checkpoint, .config = &job->checkpoint->config};
-  double quick = (double)QUICK_TOKENS / job->calibration.window / job->calibration.n;
-  double measure = 0.5;
-  tansy_progress_start(&job->progress, job->progress.kind, measure + (quick < 1 ? quick : 1) + 1);
-  enum tansy_status status = tansy_float_outer_load(b.checkpoint, &b.outer, failure);
-  if (status == TANSY_OK) status = tansy_runner_init(&b.runner, b.checkpoint, &b.outer.weights, job->team, job->calibration.window, failure);
-  if (status == TANSY_OK && !(b.effective = malloc(tansy_widest_site(b.config) * sizeof *b.effective))) status = tansy_fail_memory(failure);
+/* Work in multiplications, so that the time left is that of this model: embedding and head count much in some, wide layers in others. */
+static void estimate_work(struct tansy_best *b) {
+  const struct tansy_checkpoint *c = b->job->checkpoint;
+  double linears = 0, tables = 0, moments = 0, solving = 0, hidden = b->config->hidden;
+  for (uint32_t i = 0; i < c->n_sources; i++) {
+    const struct tansy_source *s = &c->sources[i];
+    double n_weights = s->matrix ? (double)s->n_rows * s->n_cols : 0;
+    if (tansy_role_section(s->role) != 1) tables += n_weights;
+    else linears += n_weights, solving += 2.5 * n_weights * s->n_cols;
+  }
+  for (int site = 0; site < TANSY_SITE_HEAD; site++) {
+    double n = tansy_site_n_cols(b->config, (enum tansy_site)site);
+    moments += b->config->n_layers * n * n;
+    solving += b->config->n_layers * n * n * n / 2;
+  }
+  uint32_t window = b->job->calibration.window;
+  double n_tokens = (double)b->job->calibration.n * window, n_quick = (double)quick_windows(b->job) * window;
+  double n_felt = tansy_fisher_n_windows(b->config, &b->job->calibration) * (double)window;
+  double coding = 2500 * linears + solving, of_tables = tables * (2500 + hidden);
+  double head = b->config->tied ? tables : tables / 2;
+  b->work_of.order = (b->is_large ? 1024 : 4096) * linears;
+  b->work_of.sensitivity = n_felt * (4 * linears + 2 * head);
+  b->work_of.measure = n_quick * (linears + moments / 2) + solving / 8;
+  b->work_of.pass = n_tokens * (2.7 * linears + 1.5 * moments) + coding + of_tables;
+  b->work_of.quick = n_quick * (2.7 * linears + 1.5 * moments) + coding;
+  if (b->is_large && b->config->n_layers > QUICK_LAYERS) b->work_of.quick *= (double)QUICK_LAYERS / b->config->n_layers;
+  b->work_of.quick += of_tables;
+}
+
+static enum tansy_status compress(struct tansy_best *b, struct tansy_failure *failure) {
+  struct tansy_job *job = b->job;
+  enum tansy_status status = tansy_float_outer_load(b->checkpoint, &b->outer, failure);
+  if (status == TANSY_OK) status = tansy_runner_init(&b->runner, b->checkpoint, &b->outer.weights, job->team, job->calibration.window, failure);
+  if (status == TANSY_OK && !(b->effective = malloc(tansy_widest_site(b->config) * sizeof *b->effective))) status = tansy_fail_memory(failure);
   bool resumed = false;
-  if (status == TANSY_OK) status = tansy_best_restore(&b, &resumed, failure);
-  if (status == TANSY_OK && !resumed) status = tansy_best_measure(&b, measure, failure);
-  if (status == TANSY_OK && !b.x) status = allocate_windows(&b, failure);
-  if (status == TANSY_OK && !resumed) tansy_best_save(&b);
-  if (status == TANSY_OK) status = meet_size(&b, failure);
+  if (status == TANSY_OK) status = tansy_best_restore(b, &resumed, failure);
+  if (status == TANSY_OK && !resumed) {
+    status = tansy_best_feel(b, failure);
+    if (status == TANSY_OK) tansy_best_save(b, false);
+  }
+  if (status == TANSY_OK && !b->stage.is_measured) {
+    status = tansy_best_measure(b, failure);
+    b->stage.is_measured = true;
+    if (status == TANSY_OK) tansy_best_save(b, false);
+  }
+  if (status == TANSY_OK && !b->x) status = allocate_windows(b, failure);
+  if (status == TANSY_OK) status = meet_size(b, failure);
   for (uint32_t i = 0; i < job->n_results && status == TANSY_OK; i++) {
-    struct tansy_unit *u = tansy_best_unit(&b, job->results[i].role, job->results[i].layer);
+    struct tansy_unit *u = tansy_best_unit(b, job->results[i].role, job->results[i].layer);
     job->results[i].loss = u ? u->loss : 0;
   }
-  release(&b);
+  release(b);
   return status;
 }
 
@@ -126,8 +187,12 @@ enum tansy_status tansy_recipe_best(struct tansy_job *job, struct tansy_failure 
     tansy_progress_warn(&job->progress, "no calibration text: the model's own words are used, which is clearly worse");
     TANSY_TRY(tansy_generate_windows(job->checkpoint, job->team, &job->progress, &job->calibration, failure));
   }
-  /* from here on the model is one whose channels are numbered anew */
   const struct tansy_checkpoint *checkpoint = job->checkpoint;
+  struct tansy_best b = {.job = job, .config = &checkpoint->config, .is_large = checkpoint->n_params > LARGE_N_PARAMS};
+  estimate_work(&b);
+  tansy_progress_start(&job->progress, job->progress.kind, b.work_of.order + b.work_of.sensitivity + b.work_of.measure + b.work_of.quick + b.work_of.pass);
+  tansy_progress_at(&job->progress, "order", NULL, 0);
+  /* from here on the model is one whose channels are numbered anew */
   struct tansy_checkpoint renumbered = *checkpoint;
   struct tansy_order order = {0};
   renumbered.sources = malloc(checkpoint->n_sources * sizeof *renumbered.sources);
@@ -135,8 +200,10 @@ enum tansy_status tansy_recipe_best(struct tansy_job *job, struct tansy_failure 
   if (status == TANSY_OK) {
     memcpy(renumbered.sources, checkpoint->sources, checkpoint->n_sources * sizeof *renumbered.sources);
     tansy_order_apply(&order, renumbered.sources, renumbered.n_sources);
-    job->checkpoint = &renumbered;
-    status = compress(job, failure);
+    job->checkpoint = b.checkpoint = &renumbered;
+    b.config = &renumbered.config;
+    tansy_progress_at(&job->progress, "order", NULL, b.work_of.order);
+    status = compress(&b, failure);
     job->checkpoint = checkpoint;
   }
   tansy_order_free(&order);

@@ -408,8 +408,14 @@ static enum tansy_status search(struct paper *p, struct tansy_failure *failure) 
   }
   double bytes;
   TANSY_TRY(tansy_job_nbytes(p->job, &bytes, failure));
-  if (bytes > allowed * 1.01 || bytes < allowed * 0.99)
+  bool met = bytes <= allowed * 1.01 && bytes >= allowed * 0.99;
+  if (!met && p->job->target.is_default) {
+    char text[120];
+    snprintf(text, sizeof text, "this model does not come to the %.1f bits per weight that are usual: these are %.2f", bits, bytes * 8 / n_weights);
+    tansy_progress_warn(&p->job->progress, text);
+  } else if (!met) {
     return tansy_fail(failure, TANSY_ERR_ARGUMENT, "the paper recipe comes to %.3f bits per weight, not to the %.3f asked for", bytes * 8 / n_weights, bits);
+  }
   return TANSY_OK;
 }
 

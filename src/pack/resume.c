@@ -13,46 +13,41 @@
 struct head {
   char magic[8];
   uint64_t fingerprint, nbytes; /* of the whole file; its last 8 bytes are a hash of all before */
+  uint64_t parts_nbytes, parts_hash; /* of the parts that count */
   uint32_t sizes[4];            /* of structures: another build does not take the file up */
 };
 
-static struct head head_of(const struct tansy_resume *r, uint64_t nbytes) {
-  return (struct head){"TANSYRE", r->fingerprint, nbytes,
+static struct head head_of(const struct tansy_resume *r, uint64_t nbytes, uint64_t parts_nbytes, uint64_t parts_hash) {
+  return (struct head){"TANSYRE", r->fingerprint, nbytes, parts_nbytes, parts_hash,
                        {sizeof(struct tansy_best), sizeof(struct tansy_unit), sizeof(struct tansy_blob), sizeof(struct tansy_matrix_result)}};
 }
 
 /* ---- of which compression ---- */
-
-static uint64_t hash(uint64_t h, const void *bytes, size_t n) {
-  const uint8_t *at = bytes;
-  for (size_t i = 0; i < n; i++) h = (h ^ at[i]) * 0x100000001B3ull; /* FNV-1a */
-  return h;
-}
 
 /* what the result depends on; for the weights' bytes stand the sizes and times of their files */
 static uint64_t fingerprint(const struct tansy_job *job) {
   const struct tansy_checkpoint *c = job->checkpoint;
   uint32_t target = (uint32_t)job->target.kind;
   double allowed = tansy_job_allowed_nbytes(job);
-  uint64_t h = hash(0xCBF29CE484222325ull, &target, sizeof target);
-  h = hash(h, &job->target.value, sizeof job->target.value);
-  h = hash(h, &allowed, sizeof allowed);
+  uint64_t h = tansy_hash(TANSY_HASH_BEGIN, &target, sizeof target);
+  h = tansy_hash(h, &job->target.value, sizeof job->target.value);
+  h = tansy_hash(h, &allowed, sizeof allowed);
   for (uint64_t key = 1; key < 256; key++) {
     uint32_t value;
-    if (tansy_config_get(&c->config, key, &value)) h = hash(h, &value, sizeof value);
+    if (tansy_config_get(&c->config, key, &value)) h = tansy_hash(h, &value, sizeof value);
   }
   for (uint32_t i = 0; i < c->n_sources; i++) {
     uint32_t shape[4] = {c->sources[i].role, c->sources[i].layer, c->sources[i].n_rows, c->sources[i].n_cols};
-    h = hash(h, shape, sizeof shape);
+    h = tansy_hash(h, shape, sizeof shape);
   }
   for (uint32_t i = 0; i < c->n_files; i++) {
     struct stat info;
     if (fstat(c->files[i].fd, &info) != 0) continue;
     int64_t of_file[3] = {(int64_t)info.st_size, (int64_t)info.st_mtim.tv_sec, (int64_t)info.st_mtim.tv_nsec};
-    h = hash(h, of_file, sizeof of_file);
+    h = tansy_hash(h, of_file, sizeof of_file);
   }
-  h = hash(h, &job->calibration.window, sizeof job->calibration.window);
-  return hash(h, job->calibration.tokens, (size_t)job->calibration.n * job->calibration.window * sizeof *job->calibration.tokens);
+  h = tansy_hash(h, &job->calibration.window, sizeof job->calibration.window);
+  return tansy_hash(h, job->calibration.tokens, (size_t)job->calibration.n * job->calibration.window * sizeof *job->calibration.tokens);
 }
 
 enum tansy_status tansy_resume_open(struct tansy_job *job, const char *out, double interval, struct tansy_failure *failure) {
@@ -80,7 +75,7 @@ struct stream {
 static void move(struct stream *s, void *bytes, size_t n) {
   s->nbytes += n;
   if (s->failed || !s->file || n == 0) return;
-  if (s->writing) s->hash = hash(s->hash, bytes, n);
+  if (s->writing) s->hash = tansy_hash(s->hash, bytes, n);
   if ((s->writing ? fwrite(bytes, 1, n, s->file) : fread(bytes, 1, n, s->file)) != n) s->failed = true;
 }
 #define MOVE(s, value) move(s, &(value), sizeof(value))
@@ -192,7 +187,10 @@ static enum tansy_status save(struct tansy_best *b, struct tansy_failure *failur
   struct tansy_new_file file;
   struct stream sizes = {.writing = true}, s = {.writing = true};
   move_state(&sizes, b);
-  struct head head = head_of(r, sizeof head + sizes.nbytes + sizeof s.hash);
+  const struct tansy_parts *parts = &b->job->parts;
+  bool refers = b->stage.n_layers > 0; /* else no tensors are saved */
+  struct head head = head_of(r, sizeof head + sizes.nbytes + sizeof s.hash, refers ? parts->nbytes : 0, refers ? parts->hash : 0);
+  if (!tansy_parts_sync(&b->job->parts)) return tansy_fail(failure, TANSY_ERR_IO, "%s: writing failed (no space left?)", b->job->parts.path);
   TANSY_TRY(tansy_new_file_open(r->path, &file, failure));
   s.file = file.file;
   MOVE(&s, head);
@@ -204,16 +202,19 @@ static enum tansy_status save(struct tansy_best *b, struct tansy_failure *failur
   return tansy_fail(failure, TANSY_ERR_IO, "%s: writing failed (no space left?)", r->path);
 }
 
-void tansy_best_save(struct tansy_best *b) {
+void tansy_best_save(struct tansy_best *b, bool now) {
   struct tansy_resume *r = &b->job->resume;
   struct tansy_failure failure;
-  if (!r->path || tansy_seconds() - r->last < r->interval) return;
+  double started = tansy_seconds();
+  if (!r->path || (!now && started - r->last < r->interval)) return;
   if (save(b, &failure) != TANSY_OK) {
     char text[800];
     snprintf(text, sizeof text, "an interruption would lose what is done so far: %s", failure.text);
     tansy_progress_warn(&b->job->progress, text);
   }
   r->last = tansy_seconds();
+  /* what is written can be large: no more than a twentieth of the time goes into it */
+  if (r->interval < 20 * (r->last - started)) r->interval = 20 * (r->last - started);
 }
 
 /* Whether the file has the bytes that were written: numbers in it are believed. Leaves the file at its beginning. */
@@ -224,7 +225,7 @@ static bool is_whole(FILE *file, uint64_t nbytes) {
   for (size_t n; left > 0; left -= n) {
     n = left < sizeof bytes ? (size_t)left : sizeof bytes;
     if (fread(bytes, 1, n, file) != n) return false;
-    sum = hash(sum, bytes, n);
+    sum = tansy_hash(sum, bytes, n);
   }
   return fread(&stored, sizeof stored, 1, file) == 1 && stored == sum && fseek(file, 0, SEEK_SET) == 0;
 }
@@ -238,8 +239,9 @@ enum tansy_status tansy_best_restore(struct tansy_best *b, bool *found, struct t
   if (!s.file) return TANSY_OK;
   MOVE(&s, head);
   if (!s.failed && fstat(fileno(s.file), &info) == 0) {
-    expected = head_of(r, (uint64_t)info.st_size);
-    *found = memcmp(&head, &expected, sizeof head) == 0 && is_whole(s.file, (uint64_t)info.st_size);
+    expected = head_of(r, (uint64_t)info.st_size, head.parts_nbytes, head.parts_hash);
+    *found = memcmp(&head, &expected, sizeof head) == 0 && is_whole(s.file, (uint64_t)info.st_size) &&
+             tansy_parts_take_up(&b->job->parts, head.parts_nbytes, head.parts_hash);
   }
   if (*found) {
     MOVE(&s, head);

@@ -20,6 +20,7 @@ set(TANSY_PACK_SOURCES
   src/pack/hf_config.c
   src/pack/hf_names.c
   src/pack/inspect_bare.c
+  src/pack/job.c
   src/pack/linalg.c
   src/pack/meet_kl.c
   src/pack/model_file.c
@@ -29,6 +30,7 @@ set(TANSY_PACK_SOURCES
   src/pack/rate.c
   src/pack/recipe_best.c
   src/pack/paper_stream.c
+  src/pack/parts.c
   src/pack/recipe_paper.c
   src/pack/recipe_plain.c
   src/pack/report.c

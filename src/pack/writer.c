@@ -1,4 +1,4 @@
-/* writer.c: see writer.h. The payload never exists in one piece: its checksums are taken, and it is written, tensor by tensor. */
+/* writer.c: see writer.h. The payload never exists in one piece: its checksums are taken, and it is written, chunk by chunk. */
 #include "pack/writer.h"
 
 #include <errno.h>
@@ -25,6 +25,12 @@ struct tansy_blob *tansy_writer_add(struct tansy_writer *w, uint32_t role, uint3
   return r;
 }
 
+void tansy_writer_clear(struct tansy_writer *w) {
+  for (uint32_t i = 0; i < w->n_blobs; i++) tansy_buffer_free(&w->blobs[i].stored);
+  w->n_blobs = 0;
+  if (w->parts) tansy_parts_clear(w->parts);
+}
+
 void tansy_writer_free(struct tansy_writer *w) {
   for (uint32_t i = 0; i < w->n_blobs; i++) tansy_buffer_free(&w->blobs[i].stored);
   for (uint32_t i = 0; i < w->n_attachments; i++) free(w->attachments[i].bytes);
@@ -33,47 +39,74 @@ void tansy_writer_free(struct tansy_writer *w) {
   *w = (struct tansy_writer){0};
 }
 
-/* ---- the payload as a sequence of blocks ---- */
+/* ---- tensors out of memory ---- */
 
-struct block {
-  const uint8_t *bytes;
-  size_t nbytes;
-};
+enum tansy_status tansy_writer_settle(struct tansy_writer *w, struct tansy_failure *failure) {
+  uint64_t in_memory = 0;
+  for (uint32_t i = 0; i < w->n_blobs; i++) in_memory += w->blobs[i].stored.nbytes;
+  if (!w->parts || in_memory <= w->max_memory_nbytes) return TANSY_OK;
+  for (uint32_t i = 0; i < w->n_blobs; i++) {
+    struct tansy_blob *b = &w->blobs[i];
+    if (!b->stored.nbytes) continue;
+    TANSY_TRY(tansy_parts_put(w->parts, b->stored.bytes, b->stored.nbytes, &b->part_at, failure));
+    b->part_nbytes = b->stored.nbytes;
+    tansy_buffer_free(&b->stored);
+  }
+  return TANSY_OK;
+}
+
+/* ---- the payload as a sequence of blocks: attachments, then tensors ---- */
+
 static uint32_t n_blocks(const struct tansy_writer *w) { return w->n_attachments + w->n_blobs; }
-static struct block block_at(const struct tansy_writer *w, uint32_t i) {
-  if (i < w->n_attachments) return (struct block){w->attachments[i].bytes, w->attachments[i].nbytes};
-  const struct tansy_buffer *stored = &w->blobs[i - w->n_attachments].stored;
-  return (struct block){stored->bytes, stored->nbytes};
+static uint64_t block_nbytes(const struct tansy_writer *w, uint32_t i) {
+  return i < w->n_attachments ? w->attachments[i].nbytes : tansy_blob_nbytes(&w->blobs[i - w->n_attachments]);
 }
 static uint64_t payload_nbytes(const struct tansy_writer *w) {
   uint64_t n = 0;
-  for (uint32_t i = 0; i < n_blocks(w); i++) n += block_at(w, i).nbytes;
+  for (uint32_t i = 0; i < n_blocks(w); i++) n += block_nbytes(w, i);
   return n;
 }
 
-static void put_chunk_checksums(const struct tansy_writer *w, struct tansy_buffer *out) {
-  const size_t chunk_nbytes = (size_t)1 << CHUNK_LOG2;
-  struct tansy_crc32_tables tables;
-  tansy_crc32_init(&tables);
-  uint8_t *chunk = malloc(chunk_nbytes);
-  if (!chunk) {
-    out->failed = true;
-    return;
-  }
+/* how far it has been read */
+struct payload {
+  const struct tansy_writer *w;
+  uint32_t block;
+  uint64_t done; /* bytes of the block */
+  bool failed;
+};
+
+/* the next bytes, n where there are so many */
+static size_t payload_read(struct payload *p, uint8_t *out, size_t n) {
   size_t filled = 0;
-  for (uint32_t i = 0; i < n_blocks(w); i++) {
-    struct block b = block_at(w, i);
-    while (b.nbytes > 0) {
-      size_t n = chunk_nbytes - filled < b.nbytes ? chunk_nbytes - filled : b.nbytes;
-      memcpy(chunk + filled, b.bytes, n);
-      b.bytes += n, b.nbytes -= n, filled += n;
-      if (filled < chunk_nbytes) continue;
-      tansy_put_u32(out, tansy_crc32(&tables, chunk, filled));
-      filled = 0;
-    }
+  while (filled < n && p->block < n_blocks(p->w) && !p->failed) {
+    uint64_t left = block_nbytes(p->w, p->block) - p->done;
+    size_t some = left < n - filled ? (size_t)left : n - filled;
+    const struct tansy_blob *b = p->block < p->w->n_attachments ? NULL : &p->w->blobs[p->block - p->w->n_attachments];
+    const uint8_t *bytes = b ? b->stored.bytes : p->w->attachments[p->block].bytes;
+    if (b && b->part_nbytes)
+      p->failed = !tansy_parts_get(p->w->parts, b->part_at + p->done, out + filled, some);
+    else if (some)
+      memcpy(out + filled, bytes + p->done, some);
+    filled += some;
+    p->done += some;
+    if (some == left) p->block++, p->done = 0;
   }
-  if (filled) tansy_put_u32(out, tansy_crc32(&tables, chunk, filled));
+  return filled;
+}
+
+enum { CHUNK_NBYTES = 1 << CHUNK_LOG2 };
+
+/* made: whether their values matter, or only how many there are. False when the payload cannot be read. */
+static bool put_chunk_checksums(const struct tansy_writer *w, bool made, struct tansy_buffer *out) {
+  uint64_t n = (payload_nbytes(w) + CHUNK_NBYTES - 1) / CHUNK_NBYTES;
+  struct tansy_crc32_tables tables;
+  struct payload p = {.w = w};
+  uint8_t *chunk = malloc(CHUNK_NBYTES);
+  tansy_crc32_init(&tables);
+  for (uint64_t i = 0; i < n && chunk; i++) tansy_put_u32(out, made ? tansy_crc32(&tables, chunk, payload_read(&p, chunk, CHUNK_NBYTES)) : 0);
+  if (!chunk) out->failed = true;
   free(chunk);
+  return !p.failed;
 }
 
 /* ---- index ---- */
@@ -109,7 +142,7 @@ static void put_tensor(const struct tansy_blob *r, struct tansy_buffer *out) {
   tansy_put_u8(out, r->kind);
   tansy_put_varint(out, r->n_rows);
   tansy_put_varint(out, r->n_cols);
-  tansy_put_varint(out, r->stored.nbytes);
+  tansy_put_varint(out, tansy_blob_nbytes(r));
   if (r->kind != TANSY_KIND_CODED) return;
   tansy_put_u8(out, (uint8_t)r->shape.raw_bits);
   tansy_put_varint(out, r->shape.n_tables);
@@ -119,7 +152,7 @@ static void put_tensor(const struct tansy_blob *r, struct tansy_buffer *out) {
   tansy_put_u8(out, r->row_scale);
 }
 
-static void put_index(const struct tansy_writer *w, struct tansy_buffer *out) {
+static bool put_index(const struct tansy_writer *w, bool made, struct tansy_buffer *out) {
   tansy_put_bytes(out, "TANSYIDX", 8);
   tansy_put_u32(out, 1);
   size_t sizes_at = out->nbytes;
@@ -134,12 +167,13 @@ static void put_index(const struct tansy_writer *w, struct tansy_buffer *out) {
     put_tensor(&w->blobs[i], out);
     if (w->blobs[i].stored.failed) out->failed = true;
   }
-  put_chunk_checksums(w, out);
-  if (out->failed) return;
+  bool is_read = put_chunk_checksums(w, made, out);
+  if (out->failed) return is_read;
   uint64_t index_nbytes = out->nbytes + 4, data_nbytes = index_nbytes + payload_nbytes(w);
   for (int i = 0; i < 4; i++) out->bytes[sizes_at + (size_t)i] = (uint8_t)(index_nbytes >> (8 * i));
   for (int i = 0; i < 8; i++) out->bytes[sizes_at + 4 + (size_t)i] = (uint8_t)(data_nbytes >> (8 * i));
   tansy_put_u32(out, tansy_crc32_small(out->bytes, out->nbytes));
+  return is_read;
 }
 
 /* ---- shell ---- */
@@ -179,7 +213,7 @@ static void put_shell(const struct tansy_writer *w, uint64_t index_nbytes, struc
     uint64_t nbytes = 0;
     section_name(&w->blobs[i], name, sizeof name);
     do {
-      nbytes += w->blobs[i++].stored.nbytes;
+      nbytes += tansy_blob_nbytes(&w->blobs[i++]);
       if (i < w->n_blobs) section_name(&w->blobs[i], next, sizeof next);
     } while (i < w->n_blobs && strcmp(name, next) == 0);
     put_section(&json, name, nbytes, &offset);
@@ -191,13 +225,15 @@ static void put_shell(const struct tansy_writer *w, uint64_t index_nbytes, struc
   tansy_buffer_free(&json);
 }
 
-static enum tansy_status make_front(const struct tansy_writer *w, struct tansy_buffer *front, struct tansy_failure *failure) {
+/* made: with the checksums, not only as long as with them */
+static enum tansy_status make_front(const struct tansy_writer *w, bool made, struct tansy_buffer *front, struct tansy_failure *failure) {
   struct tansy_buffer index = {0};
-  put_index(w, &index);
+  bool is_read = put_index(w, made, &index);
   put_shell(w, index.nbytes, front);
   tansy_put_bytes(front, index.bytes, index.nbytes);
   bool failed = index.failed || front->failed;
   tansy_buffer_free(&index);
+  if (!is_read) return tansy_fail(failure, TANSY_ERR_IO, "%s cannot be read again", w->parts->path);
   return failed ? tansy_fail_memory(failure) : TANSY_OK;
 }
 
@@ -205,8 +241,8 @@ enum tansy_status tansy_writer_sizes(const struct tansy_writer *w, struct tansy_
   struct tansy_buffer with = {0}, without = {0};
   struct tansy_writer bare = *w;
   bare.n_attachments = 0;
-  enum tansy_status status = make_front(w, &with, failure);
-  if (status == TANSY_OK) status = make_front(&bare, &without, failure);
+  enum tansy_status status = make_front(w, false, &with, failure);
+  if (status == TANSY_OK) status = make_front(&bare, false, &without, failure);
   sizes->tensor_nbytes = payload_nbytes(&bare);
   sizes->file_nbytes = with.nbytes + payload_nbytes(w);
   sizes->index_nbytes = without.nbytes;
@@ -221,14 +257,13 @@ enum tansy_status tansy_writer_write(const struct tansy_writer *w, const char *p
   struct tansy_new_file file;
   struct tansy_buffer front = {0};
   TANSY_TRY(tansy_writer_sizes(w, sizes, failure));
-  enum tansy_status status = make_front(w, &front, failure);
+  enum tansy_status status = make_front(w, true, &front, failure);
   if (status == TANSY_OK) status = tansy_new_file_open(path, &file, failure);
   if (status == TANSY_OK) {
     bool failed = fwrite(front.bytes, 1, front.nbytes, file.file) != front.nbytes;
-    for (uint32_t i = 0; i < n_blocks(w) && !failed; i++) {
-      struct block b = block_at(w, i);
-      failed = b.nbytes && fwrite(b.bytes, 1, b.nbytes, file.file) != b.nbytes;
-    }
+    struct payload p = {.w = w};
+    uint8_t bytes[1 << 14];
+    for (size_t n; !failed && (n = payload_read(&p, bytes, sizeof bytes)) > 0;) failed = p.failed || fwrite(bytes, 1, n, file.file) != n;
     if (failed) {
       status = tansy_fail(failure, TANSY_ERR_IO, "%s: writing %llu bytes failed (%s); nothing is left of it", path, (unsigned long long)sizes->file_nbytes,
                           strerror(errno));

@@ -1,9 +1,10 @@
 // npm run bench:large, and a part of npm run test:large: a checkpoint of Llama-3.2-1B's size, synthetic, BF16, in shards, is compressed by
-// the native compressor within 2 GiB of memory, with the time left shown. Takes minutes, and 3.8 GB of disk.
+// the native compressor within 2 GiB of memory, with the time left shown. Takes minutes, `best` an hour and more; and 4 GB of disk.
 //
-//   node tests/large/large.mjs [--threads N] [--only plain|paper|best] [--keep] [--record]
+//   node tests/large/large.mjs [--threads N] [--only plain|paper|best] [--minutes N] [--segment N] [--layers N] [--keep] [--record]
 //
-// `best` runs on a model with one of the layers and a small vocabulary, to tell what a layer costs: the whole takes hours.
+// --minutes ends `best` after so long: what it has needed by then is told, with the time left that it shows. --segment kills it every N
+// minutes, and it goes on from what it has saved. --layers: fewer of them, to tell what each costs.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -20,6 +21,10 @@ const { values: flags } = parseArgs({
   options: {
     threads: { type: 'string', default: String(Math.min(4, availableParallelism())) },
     only: { type: 'string' },
+    minutes: { type: 'string' },
+    segment: { type: 'string' },
+    layers: { type: 'string', default: '16' },
+    'calibration-tokens': { type: 'string', default: '32768' },
     keep: { type: 'boolean', default: false },
     record: { type: 'boolean', default: false },
     folder: { type: 'string', default: join(tmpdir(), 'tansy-large') },
@@ -27,32 +32,45 @@ const { values: flags } = parseArgs({
 });
 const { folder, threads } = flags;
 
-/** Peak memory and processor time of a process so far (Linux). @param {number | undefined} pid */
+/** Memory now and at its peak, and processor time so far, of a process (Linux). Files are read, not mapped: all of it is its own. @param {number | undefined} pid */
 function usage(pid) {
-  const peak = /VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  const [resident, peak] = ['VmRSS', 'VmHWM'].map((name) => Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(status)?.[1] ?? 0) * 1024);
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /, '').split(' ');
-  return { peak: Number(peak?.[1]) * 1024, cpu: (Number(fields[11]) + Number(fields[12])) / 100 };
+  return { resident, peak, cpu: (Number(fields[11]) + Number(fields[12])) / 100 };
 }
 
+/** @typedef {{ seconds: number, cpu_seconds: number, peak_memory_bytes: number }} Phase */
+
 /**
+ * One process, to its end or until it is killed.
  * @param {string} name
  * @param {string[]} args
+ * @param {number} limit seconds
+ * @param {Map<string, Phase>} phases what each stage takes; added to
  */
-async function measure(name, args) {
-  const started = Date.now();
+async function run(name, args, limit, phases) {
   const child = spawn(pack, ['compress', ...args, '--threads', threads, '--progress', 'json'], { stdio: ['ignore', 'pipe', 'pipe'] });
-  let stdout = '';
-  let [peak, cpu, estimates, line] = [0, 0, 0, ''];
+  let [stdout, line, stage, estimates, peak] = ['', '', 'text', 0, 0];
+  /** @type {{ left?: number, fraction?: number }} */
+  let last = {};
+  let before = { time: Date.now(), cpu: 0 };
   const look = () => {
     try {
-      const now = usage(child.pid);
-      cpu = Math.max(cpu, now.cpu);
-      if (now.peak > 0) peak = now.peak; /* it has no memory any more while it ends */
+      const now = { time: Date.now(), ...usage(child.pid) };
+      const phase = phases.get(stage) ?? { seconds: 0, cpu_seconds: 0, peak_memory_bytes: 0 };
+      phase.seconds += (now.time - before.time) / 1000;
+      phase.cpu_seconds += now.cpu - before.cpu;
+      phase.peak_memory_bytes = Math.max(phase.peak_memory_bytes, now.resident);
+      phases.set(stage, phase);
+      peak = Math.max(peak, now.peak);
+      before = now;
     } catch {
       /* gone */
     }
   };
-  const timer = setInterval(look, 50); // VmHWM is a high-water mark: only what is new in the last moment can be missed
+  const timer = setInterval(look, 25);
+  const killer = Number.isFinite(limit) ? setTimeout(() => child.kill('SIGKILL'), limit * 1000) : undefined;
   child.stdout.setEncoding('utf8').on('data', (text) => (stdout += text));
   child.stderr.setEncoding('utf8').on('data', (text) => {
     const lines = (line + text).split('\n');
@@ -60,62 +78,93 @@ async function measure(name, args) {
     for (const json of lines.map((one) => JSON.parse(one))) {
       if (json.warning) console.log(`  warning: ${json.warning}`);
       if (json.left !== undefined) estimates++;
-      if (process.stderr.isTTY && json.stage) process.stderr.write(`\r\x1b[K${name}: ${(100 * json.fraction).toFixed(0)}% ${json.stage} ${json.detail ?? ''} (${json.left ?? '?'} s left)`);
+      if (!json.stage) continue;
+      look();
+      stage = json.stage;
+      last = json;
+      if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${name}: ${(100 * json.fraction).toFixed(0)}% ${json.stage} ${json.detail ?? ''} (${json.left ?? '?'} s left)`);
     }
   });
-  const status = await new Promise((resolve) => child.on('close', resolve));
+  const status = await new Promise((resolve) => child.on('close', (code) => resolve(code)));
   clearInterval(timer);
+  clearTimeout(killer);
   if (process.stderr.isTTY) process.stderr.write('\r\x1b[K');
-  const report = JSON.parse(stdout);
-  assert.equal(status, 0, stdout);
+  return { status, stdout, estimates, last, peak };
+}
+
+/**
+ * @param {string} name
+ * @param {string[]} args
+ * @param {{ segment?: number, total?: number }} [limits] seconds
+ */
+async function measure(name, args, { segment = Infinity, total = Infinity } = {}) {
+  /** @type {Map<string, Phase>} */
+  const phases = new Map();
+  const started = Date.now();
+  let [runs, estimates, peak] = [0, 0, 0];
+  /** @type {Awaited<ReturnType<typeof run>>} */
+  let end;
+  do {
+    const left = total - (Date.now() - started) / 1000;
+    end = await run(name, args, Math.min(segment, left), phases);
+    estimates += end.estimates;
+    peak = Math.max(peak, end.peak);
+    runs++;
+    if (end.status === null) console.log(`  ${name}: killed at ${(100 * (end.last.fraction ?? 0)).toFixed(1)}%, ${end.last.left ?? '?'} s left`);
+  } while (end.status === null && (Date.now() - started) / 1000 < total - 1);
+  assert.ok(end.status === 0 || end.status === null, end.stdout);
+  const report = end.status === 0 ? JSON.parse(end.stdout) : {};
+  const seconds = Math.round((Date.now() - started) / 1000);
   const result = {
     recipe: name,
     n_params: report.n_params,
     calibration_tokens: report.calibration_tokens,
     file_bytes: report.file_bytes,
-    bits_per_weight: Number(report.bits_per_weight.toFixed(4)),
-    seconds: Math.round((Date.now() - started) / 1000),
-    cpu_seconds: Math.round(cpu),
+    bits_per_weight: report.bits_per_weight && Number(report.bits_per_weight.toFixed(4)),
+    ...(end.status === 0 ? { seconds } : { stopped_after_seconds: seconds, fraction_done: end.last.fraction, seconds_left_shown: end.last.left }),
+    cpu_seconds: Math.round([...phases.values()].reduce((sum, phase) => sum + phase.cpu_seconds, 0)),
     peak_memory_bytes: peak,
     time_left_shown: estimates,
+    runs,
+    phases: Object.fromEntries([...phases].map(([stage, phase]) => [stage, { ...phase, seconds: Math.round(phase.seconds), cpu_seconds: Math.round(phase.cpu_seconds) }])),
   };
-  console.log(`${name}: ${(report.file_bytes / 1e6).toFixed(0)} MB, ${report.bits_per_weight.toFixed(3)} b/w, ${result.seconds} s (${result.cpu_seconds} s of processors), peak ${(peak / 2 ** 20).toFixed(0)} MiB`);
+  const size = end.status === 0 ? `${(report.file_bytes / 1e6).toFixed(0)} MB, ${report.bits_per_weight.toFixed(3)} b/w, ` : `stopped at ${(100 * (end.last.fraction ?? 0)).toFixed(0)}%, `;
+  console.log(`${name}: ${size}${seconds} s (${result.cpu_seconds} s of processors), peak ${(result.peak_memory_bytes / 2 ** 20).toFixed(0)} MiB`);
+  for (const [stage, phase] of phases) console.log(`  ${stage.padEnd(12)} ${phase.seconds.toFixed(0).padStart(6)} s ${(phase.peak_memory_bytes / 2 ** 20).toFixed(0).padStart(6)} MiB`);
   assert.ok(estimates > 3, 'the time left is shown');
+  assert.ok(result.peak_memory_bytes <= LIMIT, `${name} took ${result.peak_memory_bytes} bytes of memory`);
   return result;
 }
 
 if (!existsSync(pack)) throw new Error(`${pack} is missing: npm run build -- --native`);
 mkdirSync(folder, { recursive: true });
-const checkpoint = join(folder, 'llama-1b');
-const cut = join(folder, 'one-layer');
+const nLayers = Number(flags.layers);
+const checkpoint = join(folder, `llama-1b-${nLayers}`);
 const ids = join(folder, 'calibration.ids');
 const results = [];
 try {
   const wanted = (/** @type {string} */ name) => flags.only === undefined || flags.only === name;
-  if ((wanted('plain') || wanted('paper')) && !existsSync(join(checkpoint, 'model.safetensors.index.json'))) {
+  if (!existsSync(join(checkpoint, 'model.safetensors.index.json'))) {
     console.log(`writing ${checkpoint} (2.5 GB)`);
-    await writeLargeCheckpoint(checkpoint);
+    await writeLargeCheckpoint(checkpoint, { num_hidden_layers: nLayers });
   }
   writeFileSync(ids, randomIds(40000, CONFIG.vocab_size));
+  const minutes = (/** @type {string | undefined} */ text) => (text === undefined ? undefined : 60 * Number(text));
+  const suffix = nLayers === CONFIG.num_hidden_layers ? '' : `, ${nLayers} layers`;
   for (const [name, args] of /** @type {[string, string[]][]} */ ([
     ['plain', ['--recipe', 'plain']],
     ['paper', ['--recipe', 'paper', '--bits', '3.64', '--calibration', ids, '--calibration-tokens', '2048']],
+    ['best', ['--bits', '3.2', '--calibration', ids, '--calibration-tokens', flags['calibration-tokens']]],
   ])) {
     if (!wanted(name)) continue;
     const out = join(folder, `${name}.tansy`);
-    const result = await measure(name, [checkpoint, '-o', out, ...args]);
+    const limits = name === 'best' ? { segment: minutes(flags.segment), total: minutes(flags.minutes) } : {};
+    const result = await measure(`${name}${suffix}`, [checkpoint, '-o', out, ...args], limits);
+    results.push(result);
+    if (result.file_bytes === undefined) continue;
     assert.equal(statSync(out).size, result.file_bytes);
-    assert.ok(result.peak_memory_bytes <= LIMIT, `${name} took ${result.peak_memory_bytes} bytes of memory`);
-    if (name === 'paper') assert.ok(Math.abs(result.bits_per_weight / 3.64 - 1) < 0.01);
-    results.push(result);
+    if (name !== 'plain') assert.ok(Math.abs(result.bits_per_weight / (name === 'paper' ? 3.64 : 3.2) - 1) < 0.01);
     rmSync(out);
-  }
-  if (wanted('best')) {
-    const config = { num_hidden_layers: 1, vocab_size: 4096, bos_token_id: 1, eos_token_id: 2 };
-    await writeLargeCheckpoint(cut, config);
-    writeFileSync(ids, randomIds(40000, config.vocab_size));
-    const result = await measure('best, one layer', [cut, '-o', join(folder, 'best.tansy'), '--bits', '3.2', '--calibration', ids, '--calibration-tokens', '4096']);
-    results.push(result);
   }
   if (flags.record) {
     const path = join(root, 'tests/bench/results/large.json');
