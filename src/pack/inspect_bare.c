@@ -3,6 +3,7 @@
  * `compress` numbers channels anew, so that rows and columns that spread alike stand together (order.h). Of a bare matrix nobody
  * knows which channels are free; its lines are sorted where that saves more than a list of their places takes, and the
  * list is counted. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -138,6 +139,8 @@ static enum tansy_status inspect_matrix(struct tansy_out *out, const struct tans
   enum tansy_status status = w && b.z && b.sorted ? TANSY_OK : tansy_fail_memory(failure);
   if (status == TANSY_OK && tansy_safetensors_read(st, e, 0, e->n_values, w) != TANSY_OK)
     status = tansy_fail(failure, TANSY_ERR_IO, "tensor %s cannot be read", e->name);
+  for (size_t i = 0; i < e->n_values && status == TANSY_OK; i++)
+    if (!isfinite(w[i])) status = tansy_fail(failure, TANSY_ERR_NONFINITE, "tensor %s has a weight that is no finite number", e->name);
   if (status == TANSY_OK) status = quantize_to_entropy(w, &b, bits, failure);
   if (status == TANSY_OK) status = encode_best(&b, &coding, failure);
   if (status == TANSY_OK) {

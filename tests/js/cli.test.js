@@ -290,6 +290,10 @@ test('inspect takes rows and columns of a bare matrix in the order of their spre
     assert.ok(of(name).loss < -0.05, `${name}: ${of(name).loss}`);
   }
   assert.equal(of('even').order_bytes, 0);
+  for (const weight of [NaN, Infinity]) {
+    writeFileSync(file, safetensors(new Map([['wild', { shape: [2, 2], values: Float32Array.of(1, 2, weight, 3) }]])));
+    assert.match((await tansy(['inspect', file])).stderr, /wild.*\[TANSY_NONFINITE\]/);
+  }
   assert.ok(of('even').loss < 0.03);
 });
 
