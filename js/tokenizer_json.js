@@ -69,9 +69,13 @@ const sequence = (...parts) => ({ type: 'Sequence', pretokenizers: parts });
  */
 function split(source, behavior, invert = false) {
   const match = `(?:${source})`;
-  const others = `(?:(?!${source})[\\s\\S])*`;
   /** @type {Record<string, string>} */
-  const isolated = { Isolated: match, Contiguous: `${match}+`, ...(invert ? {} : { MergedWithPrevious: others + match, MergedWithNext: match + others }) };
+  const isolated = {
+    Isolated: match,
+    Contiguous: `${match}+`,
+    /* what is left at the end is one piece at once: looked for from every character it would take for ever */
+    ...(invert ? {} : { MergedWithPrevious: `[\\s\\S]*?${match}|[\\s\\S]+`, MergedWithNext: `${match}[\\s\\S]*?(?=${match}|(?![\\s\\S]))` }),
+  };
   const removed = behavior === 'Removed';
   const Regex = removed ? match : isolated[behavior];
   if (Regex === undefined) throw unsupported(`a Split that is ${invert ? 'inverted and ' : ''}${behavior}`);

@@ -66,6 +66,16 @@ for (const [text, preTokenizer, expected] of CUTS)
     assert.deepEqual(pieces(text, { type: 'Sequence', pretokenizers: [preTokenizer] }), expected, 'in a sequence');
   });
 
+test('a long text without a match is cut as fast as any', () => {
+  const long = 'ab'.repeat(200000);
+  for (const behavior of ['MergedWithPrevious', 'MergedWithNext'])
+    for (const text of [long, `-${long}`, `${long}-`]) {
+      const { json, list } = greedy('ab-', string('-', behavior));
+      const ids = new Tokenizer(JSON.stringify({ ...json, model: { ...json.model, merges: [] } }), undefined, list.length, 5000).encode(text, false);
+      assert.equal(ids.length, text.length);
+    }
+});
+
 test('a byte order mark belongs to the punctuation, as it does to Rust', () => {
   const text = 'ï»¿!';
   const { json, list } = greedy(text, { type: 'ByteLevel', add_prefix_space: false, use_regex: true });
