@@ -20,7 +20,9 @@ struct tansy_best {
   struct tansy_fisher fisher;
   uint32_t n_units;
   struct tansy_unit *units; /* matrices in file order; learned positions are none */
-  float *a, *c;             /* [n, n] of the site at hand: E[x_q x_q^T], E[x_f x_q^T] */
+  /* the site at hand: [n, n] A = E[x_q x_q^T], C - A with C = E[x_f x_q^T]; or instead of that [n_rows, n] w (C - A) of its only linear,
+   * where that is much smaller */
+  float *a, *c, *wc;
   float *effective;         /* [widest site] column scales of the site at hand */
   /* how far things have come: units have their rates, the quick pass has been made, and layers of the passes that count; n_layers 0: the
    * next one begins */

@@ -12,7 +12,7 @@
 #include "pack/numeric.h"
 #include "pack/site_scale.h"
 
-enum { ROWS_NBYTES = 64 << 20, ROWS_MULTIPLE = 32 };
+enum { ROWS_NBYTES = 64 << 20, ROWS_MULTIPLE = 32, NARROW_NBYTES = 64 << 20 };
 
 /* row scales of a unit: c / sqrt(kappa) / mean of L_jj, times r_i */
 static enum tansy_status set_rows(const struct tansy_unit *u, double step, struct tansy_rows *rows, struct tansy_failure *failure) {
@@ -97,21 +97,30 @@ static void weigh_tokens(const struct tansy_best *b, uint32_t layer, const uint3
 }
 
 static void site_release(struct tansy_best *b) {
-  free(b->a), free(b->c);
-  b->a = b->c = NULL;
+  free(b->a), free(b->c), free(b->wc);
+  b->a = b->c = b->wc = NULL;
 }
 
-/* a = E[x_q x_q^T], c = E[x_f x_q^T] - a, tokens weighted as the linears of these roles feel them. x moves on where the site is the last
- * one of a half layer. */
+/* Whether drift is gathered as what it does to the outputs of the site's only linear: a fraction of C in memory and in work. */
+static const struct tansy_linear *narrow_linear(const struct tansy_layer_weights *weights, enum tansy_site site, size_t n) {
+  const struct tansy_linear *down = site == TANSY_SITE_MLP_MID ? &weights->down : NULL;
+  return down && n * n * sizeof(float) > NARROW_NBYTES && n > 2 * (size_t)down->w.coded.shape.n_rows ? down : NULL;
+}
+
+/* A, and C - A or w (C - A), tokens weighted as the linears of these roles feel them. x moves on where the site is the last one of a half
+ * layer. */
 static enum tansy_status gather(struct tansy_best *b, uint32_t layer, enum tansy_site site, const uint32_t *roles, uint32_t n_roles,
                                 const struct tansy_layer_weights *weights, const struct tansy_layer_weights *rounded, struct tansy_failure *failure) {
   size_t n = tansy_site_n_cols(b->config, site), window = b->runner.window, n_hidden = window * b->config->hidden;
   uint32_t block = tansy_site_block((uint32_t)n, (uint32_t)window);
   bool move = site == TANSY_SITE_ATTN_OUT || site == TANSY_SITE_MLP_MID;
-  float *x_f = malloc(block * window * n * sizeof *x_f), *x_q = malloc(block * window * n * sizeof *x_q);
+  const struct tansy_linear *narrow = narrow_linear(weights, site, n);
+  size_t n_rows = narrow ? narrow->w.coded.shape.n_rows : 0;
+  float *x_f = malloc(block * window * n * sizeof *x_f), *x_q = malloc(block * window * n * sizeof *x_q), *missed = NULL;
   b->a = calloc(n * n, sizeof *b->a);
-  b->c = calloc(n * n, sizeof *b->c);
-  enum tansy_status status = x_f && x_q && b->a && b->c ? TANSY_OK : tansy_fail_memory(failure);
+  if (narrow) b->wc = calloc(n_rows * n, sizeof *b->wc), missed = malloc(block * window * n_rows * sizeof *missed);
+  else b->c = calloc(n * n, sizeof *b->c);
+  enum tansy_status status = x_f && x_q && b->a && (narrow ? b->wc && missed : b->c != NULL) ? TANSY_OK : tansy_fail_memory(failure);
   for (uint32_t first = 0; first < b->n_windows && status == TANSY_OK; first += block) {
     uint32_t count = b->n_windows - first < block ? b->n_windows - first : block, n_tokens = count * (uint32_t)window;
     site_input(b, layer, site, weights, b->x + first * n_hidden, count, move, x_f);
@@ -119,16 +128,21 @@ static enum tansy_status gather(struct tansy_best *b, uint32_t layer, enum tansy
     weigh_tokens(b, layer, roles, n_roles, first, count, (uint32_t)n, x_f);
     weigh_tokens(b, layer, roles, n_roles, first, count, (uint32_t)n, x_q);
     tansy_gram_add(b->job->team, b->a, x_q, x_q, n_tokens, (uint32_t)n);
-    tansy_gram_add(b->job->team, b->c, x_f, x_q, n_tokens, (uint32_t)n);
+    if (narrow) {
+      for (size_t i = 0; i < n_tokens * n; i++) x_f[i] -= x_q[i];
+      tansy_matmul_tokens(b->job->team, narrow->w.f32, x_f, n_tokens, (uint32_t)n_rows, (uint32_t)n, missed);
+      tansy_cross_add(b->job->team, b->wc, missed, (uint32_t)n_rows, x_q, (uint32_t)n, n_tokens);
+    } else {
+      tansy_gram_add(b->job->team, b->c, x_f, x_q, n_tokens, (uint32_t)n);
+    }
   }
-  free(x_f), free(x_q);
+  free(x_f), free(x_q), free(missed);
   if (status != TANSY_OK) return status;
   float scale = 1 / ((float)b->n_windows * (float)window);
   tansy_mirror(b->a, (uint32_t)n);
-  for (size_t i = 0; i < n * n; i++) {
-    b->a[i] *= scale;
-    b->c[i] = b->c[i] * scale - b->a[i]; /* what targets are corrected with: C - A */
-  }
+  for (size_t i = 0; i < n * n; i++) b->a[i] *= scale;
+  for (size_t i = 0; !narrow && i < n * n; i++) b->c[i] = b->c[i] * scale - b->a[i];
+  for (size_t i = 0; i < n_rows * n; i++) b->wc[i] *= scale;
   return TANSY_OK;
 }
 
@@ -139,17 +153,17 @@ struct rounding {
   struct tansy_unit *unit;
   struct tansy_rows rows;
   int16_t *z; /* [n_rows, n] */
-  bool correct; /* targets make up for the input's drift: b->c is C - A */
+  bool correct; /* targets make up for the input's drift */
 };
 
-/* w += share * w (C - A) (A + damping)^-1 */
-static enum tansy_status correct_target(struct tansy_best *b, uint32_t n_rows, uint32_t n, float *w, struct tansy_failure *failure) {
-  float *drift = malloc((size_t)n_rows * n * sizeof *drift);
+/* w += share * w (C - A) (A + damping)^-1, for rows from `first` on */
+static enum tansy_status correct_target(struct tansy_best *b, uint32_t first, uint32_t n_rows, uint32_t n, float *w, struct tansy_failure *failure) {
+  float *own = b->wc ? NULL : malloc((size_t)n_rows * n * sizeof *own), *drift = b->wc ? b->wc + (size_t)first * n : own;
   if (!drift) return tansy_fail_memory(failure);
-  tansy_matmul_right(b->job->team, w, b->c, n_rows, n, drift);
+  if (own) tansy_matmul_right(b->job->team, w, b->c, n_rows, n, own);
   tansy_cholesky_solve_rows(b->job->team, b->a, n, drift, n_rows);
   for (size_t i = 0; i < (size_t)n_rows * n; i++) w[i] += (float)TANSY_BEST_TARGET * drift[i];
-  free(drift);
+  free(own);
   return TANSY_OK;
 }
 
@@ -165,7 +179,7 @@ static enum tansy_status round_rows(struct rounding *r, uint32_t first, uint32_t
   struct tansy_best *b = r->b;
   const struct tansy_unit *u = r->unit;
   uint32_t n_cols = u->source->n_cols;
-  if (r->correct) TANSY_TRY(correct_target(b, n, n_cols, w, failure));
+  if (r->correct) TANSY_TRY(correct_target(b, first, n, n_cols, w, failure));
   struct tansy_gptq g = {.l = b->a, .col = b->effective, .row = r->rows.value + first, .weight = u->weight + first, .block = u->block, .n_rows = n, .n = n_cols};
   if (u->factor) g.m = u->factor + (size_t)first * u->block;
   double loss = tansy_gptq_round(b->job->team, &g, w, r->z + (size_t)first * n_cols);

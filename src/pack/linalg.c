@@ -87,6 +87,24 @@ void tansy_matmul_back(const float *w, const float *g, size_t stride, uint32_t n
   products((struct view){w, 1, n_cols}, n_cols, (struct view){g, stride, 1}, n_tokens, n_rows, true, gx, n_cols);
 }
 
+struct tokens_product {
+  const float *w, *x;
+  uint32_t n_tokens, n_rows, n_cols;
+  float *y;
+};
+
+static void tokens_body(void *ctx, uint32_t item, uint32_t thread) {
+  (void)thread;
+  const struct tokens_product *p = ctx;
+  uint32_t first = item * TOKEN_BLOCK, n = p->n_tokens - first < TOKEN_BLOCK ? p->n_tokens - first : TOKEN_BLOCK;
+  tansy_matmul_rows(p->w, p->x + (size_t)first * p->n_cols, n, p->n_rows, p->n_cols, p->y + (size_t)first * p->n_rows, p->n_rows);
+}
+
+void tansy_matmul_tokens(struct tansy_team *team, const float *w, const float *x, uint32_t n_tokens, uint32_t n_rows, uint32_t n_cols, float *y) {
+  struct tokens_product p = {w, x, n_tokens, n_rows, n_cols, y};
+  tansy_team_run(team, (n_tokens + TOKEN_BLOCK - 1) / TOKEN_BLOCK, tokens_body, &p);
+}
+
 void tansy_matmul_f32_blocked(const float *w, const float *x, uint32_t n_tokens, uint32_t n_rows, uint32_t n_cols, uint32_t row_begin,
                               uint32_t row_end, float *y) {
   tansy_matmul_rows(w + (size_t)row_begin * n_cols, x, n_tokens, row_end - row_begin, n_cols, y + row_begin, n_rows);
@@ -95,24 +113,25 @@ void tansy_matmul_f32_blocked(const float *w, const float *x, uint32_t n_tokens,
 /* ---- gram ---- */
 
 struct gram {
-  float *out;
+  float *out;                       /* [n_rows, n] */
   const float *x, *y;
-  uint32_t n_tokens, n, stride; /* stride: of a token in x and y */
+  uint32_t n_tokens, n_rows, n;
+  size_t x_stride, y_stride;        /* of a token */
 };
 
 /* rows [item * GRAM_ROWS, ...) of the gram */
 static void gram_body(void *ctx, uint32_t item, uint32_t thread) {
   (void)thread;
   const struct gram *g = ctx;
-  uint32_t n = g->n, row_begin = item * GRAM_ROWS, row_end = row_begin + GRAM_ROWS < n ? row_begin + GRAM_ROWS : n;
+  uint32_t n = g->n, row_begin = item * GRAM_ROWS, row_end = row_begin + GRAM_ROWS < g->n_rows ? row_begin + GRAM_ROWS : g->n_rows;
   float lines[TOKEN_BLOCK * MM_ROWS];
   for (uint32_t begin = 0; begin < g->n_tokens; begin += TOKEN_BLOCK) {
     uint32_t tokens = g->n_tokens - begin < TOKEN_BLOCK ? g->n_tokens - begin : TOKEN_BLOCK;
-    const float *x = g->x + (size_t)begin * g->stride, *y = g->y + (size_t)begin * g->stride;
+    const float *x = g->x + begin * g->x_stride, *y = g->y + begin * g->y_stride;
     for (uint32_t col = 0; col < n && (g->x != g->y || col < row_end); col += MM_ROWS) {
       uint32_t cols = n - col < MM_ROWS ? n - col : MM_ROWS;
       for (uint32_t t = 0; t < tokens; t++) {
-        memcpy(lines + t * MM_ROWS, y + (size_t)t * g->stride + col, cols * sizeof *lines);
+        memcpy(lines + t * MM_ROWS, y + t * g->y_stride + col, cols * sizeof *lines);
         memset(lines + t * MM_ROWS + cols, 0, (MM_ROWS - cols) * sizeof *lines);
       }
       for (uint32_t i = row_begin; i < row_end; i += MM_TOKENS) {
@@ -122,7 +141,7 @@ static void gram_body(void *ctx, uint32_t item, uint32_t thread) {
           float f[MM_TOKENS][MM_ROWS];
         } acc;
         memset(&acc, 0, sizeof acc);
-        add_tiles(lines, (struct view){x + i, 1, g->stride}, rows, tokens, acc.v);
+        add_tiles(lines, (struct view){x + i, 1, g->x_stride}, rows, tokens, acc.v);
         for (uint32_t r = 0; r < rows; r++) {
           float *out = g->out + (size_t)(i + r) * n + col;
           for (uint32_t j = 0; j < cols; j++) out[j] += acc.f[r][j];
@@ -133,8 +152,12 @@ static void gram_body(void *ctx, uint32_t item, uint32_t thread) {
 }
 
 void tansy_gram_add(struct tansy_team *team, float *gram, const float *x, const float *y, uint32_t n_tokens, uint32_t n) {
-  struct gram g = {gram, x, y, n_tokens, n, n};
-  tansy_team_run(team, (n + GRAM_ROWS - 1) / GRAM_ROWS, gram_body, &g);
+  tansy_cross_add(team, gram, x, n, y, n, n_tokens);
+}
+
+void tansy_cross_add(struct tansy_team *team, float *out, const float *x, uint32_t n_x, const float *y, uint32_t n_y, uint32_t n_tokens) {
+  struct gram g = {out, x, y, n_tokens, n_x, n_y, n_x, n_y};
+  tansy_team_run(team, (n_x + GRAM_ROWS - 1) / GRAM_ROWS, gram_body, &g);
 }
 
 struct gram_blocks {
@@ -146,7 +169,7 @@ struct gram_blocks {
 static void gram_blocks_body(void *ctx, uint32_t item, uint32_t thread) {
   const struct gram_blocks *b = ctx;
   uint32_t number = item / b->items, part = item % b->items, first = number * b->block, n = b->n - first < b->block ? b->n - first : b->block;
-  struct gram g = {b->out + (size_t)number * b->block * b->block, b->x + first, b->x + first, b->n_tokens, n, b->n};
+  struct gram g = {b->out + (size_t)number * b->block * b->block, b->x + first, b->x + first, b->n_tokens, n, n, b->n, b->n};
   if (part * GRAM_ROWS < n) gram_body(&g, part, thread);
 }
 

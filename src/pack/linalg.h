@@ -10,6 +10,8 @@
 
 /* y [n_tokens, stride]: values 0 .. n_rows - 1 of each token = x [n_tokens, n_cols] w^T; each sum runs over columns from first to last */
 void tansy_matmul_rows(const float *w, const float *x, uint32_t n_tokens, uint32_t n_rows, uint32_t n_cols, float *y, size_t stride);
+/* y [n_tokens, n_rows], on all threads */
+void tansy_matmul_tokens(struct tansy_team *team, const float *w, const float *x, uint32_t n_tokens, uint32_t n_rows, uint32_t n_cols, float *y);
 /* the same with the interface of tansy_kernels.matmul_f32 */
 void tansy_matmul_f32_blocked(const float *w, const float *x, uint32_t n_tokens, uint32_t n_rows, uint32_t n_cols, uint32_t row_begin,
                               uint32_t row_end, float *y);
@@ -21,6 +23,9 @@ void tansy_matmul_back(const float *w, const float *g, size_t stride, uint32_t n
 /* gram [n, n] += x^T y over n_tokens rows of x, y [n_tokens, n]; sums of 64 tokens in f32, added up in f32.
  * x == y: only the lower triangle (j <= i) is made. */
 void tansy_gram_add(struct tansy_team *team, float *gram, const float *x, const float *y, uint32_t n_tokens, uint32_t n);
+
+/* out [n_x, n_y] += x^T y, x [n_tokens, n_x], y [n_tokens, n_y] */
+void tansy_cross_add(struct tansy_team *team, float *out, const float *x, uint32_t n_x, const float *y, uint32_t n_y, uint32_t n_tokens);
 
 /* the same of x with itself, for blocks of its columns next to each other: grams of [block, block], one after the other; the last
  * may be smaller */

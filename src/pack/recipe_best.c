@@ -37,7 +37,7 @@ static void release(struct tansy_best *b) {
   tansy_fisher_free(&b->fisher);
   tansy_runner_free(&b->runner);
   tansy_float_outer_free(&b->outer);
-  free(b->units), free(b->a), free(b->c), free(b->effective), free(b->x), free(b->rounded_x);
+  free(b->units), free(b->a), free(b->c), free(b->wc), free(b->effective), free(b->x), free(b->rounded_x);
 }
 
 /* what comes before the layers: the embedding rounded, and the windows' hidden states */

@@ -163,7 +163,20 @@ static void test_products(void) {
         CHECK(sum == gx[t * cols + j]);
       }
     }
-    free(w), free(x), free(y), free(gx);
+    /* on several threads; and y^T x, of which sums of 64 tokens are added up */
+    struct tansy_team *team = tansy_team_new(3);
+    float *again = test_alloc(tokens * rows * 4), *cross = calloc((size_t)rows * cols, 4);
+    tansy_matmul_tokens(team, w, x, tokens, rows, cols, again);
+    CHECK_MEM(again, y, tokens * rows * 4);
+    tansy_cross_add(team, cross, y, rows, x, cols, tokens);
+    for (uint32_t i = 0; i < rows; i++)
+      for (uint32_t j = 0; j < cols; j++) {
+        float sum = 0;
+        for (uint32_t t = 0; t < tokens; t++) sum += y[t * rows + i] * x[t * cols + j];
+        CHECK(sum == cross[i * cols + j]);
+      }
+    tansy_team_free(team);
+    free(w), free(x), free(y), free(gx), free(again), free(cross);
   }
 }
 
