@@ -4,7 +4,7 @@
 //   ?budget=16MB  begin with this much memory
 //   ?mode=chat    begin with a conversation
 
-import { TansyError, cachedModels, canRun, forgetModels, load } from '../dist/tansy.esm.js';
+import { TansyError, cachedModels, canRun, forgetModels, load, memoryCurve } from '../dist/tansy.esm.js';
 import { Curve } from './curve.js';
 import { element, facts, make } from './dom.js';
 import { EMBEDDED_MODEL } from './embedded.js';
@@ -43,10 +43,10 @@ let mode = story;
 let generating = null;
 /** Stops the download under way. @type {AbortController | null} */
 let opening = null;
+/** Stops the measuring under way. @type {AbortController | null} */
+let measuring = null;
 /** Of which a speed is shown. */
 const MEASURED_TOKENS = 32;
-/** What measuring at one budget may take, beyond two runs. */
-const MEASURE_MS = 1000;
 
 const budget = new Budget(element('budget', HTMLInputElement), element('budget-value', HTMLOutputElement), (nbytes) => void resize(nbytes));
 
@@ -55,7 +55,7 @@ const budget = new Budget(element('budget', HTMLInputElement), element('budget-v
 /**
  * Opens a model in place of the one that is open. What an earlier attempt has downloaded is not downloaded again.
  * @param {Source} from
- * @param {string} [wanted] memory budget; the smallest possible when left out
+ * @param {string} [wanted] memory budget; what the device can spare when left out
  */
 async function open(from, wanted) {
   opening?.abort();
@@ -67,27 +67,18 @@ async function open(from, wanted) {
   pause.hidden = true;
   status.textContent = 'Opening the model …';
   try {
-    // The two ends of the slider, from the file's first bytes alone: the least that will do, and all that can be of use.
-    const { contextSize } = await canRun(from, { signal });
-    const [{ bytesNeeded }, { bytesPlanned }] = await Promise.all([
-      canRun(from, { contextSize, signal }),
-      canRun(from, { contextSize, memoryBudget: '4GB', signal }),
-    ]);
-    // With all the room in the world some goes to buffers; with just that much, to weights alone.
-    const most = await canRun(from, { contextSize, memoryBudget: bytesPlanned, signal });
-    const ends = [bytesNeeded, Math.max(bytesNeeded, most.bytesPlanned)];
+    await canRun(from, { memoryBudget: wanted, signal }); // what is no model, or too large, leaves the one that is open alone
     source = from;
     model?.dispose();
     model = null;
-    // A budget below the slider's is served with a shorter context.
-    const options = wanted === undefined ? { memoryBudget: ends[0], contextSize } : { memoryBudget: wanted };
-    const opened = await load(from, { ...options, signal, onProgress: showProgress });
+    const opened = await load(from, { memoryBudget: wanted, signal, onProgress: showProgress });
     model = opened;
     const stats = await opened.stats();
     describe(opened, from, stats);
-    curve.reset(ends[0], ends[1]);
+    // Between the least that will do and all that can be of use.
+    curve.reset(stats.minBytes, stats.maxBytes);
     chat.clear();
-    budget.set(ends[0], ends[1], stats.heapLimitBytes);
+    budget.set(stats.minBytes, stats.maxBytes, stats.heapLimitBytes);
     showStats(stats);
     status.textContent = 'Ready.';
     setReady(true);
@@ -144,6 +135,7 @@ function nameOf(from) {
  */
 function describe({ config, nParameters, chatTemplate }, from, stats) {
   element('model-name', HTMLElement).textContent = nameOf(from);
+  element('tiny', HTMLElement).hidden = from !== EMBEDDED_MODEL;
   element('bits', HTMLElement).textContent = stats.bitsPerWeight.toFixed(2);
   element('download', HTMLElement).textContent = bytes(stats.fileBytes);
   facts('model-facts', [
@@ -193,39 +185,28 @@ async function resize(nbytes) {
   }
 }
 
-/**
- * The best of a few short runs: the first is slow until the engine's code is compiled well, any may be held up by something else.
- * @param {Model} mine
- * @returns {Promise<[heapLimitBytes: number, tokensPerSecond: number]>}
- */
-async function fastest(mine) {
-  let best = 0;
-  for (let run = 0, start = performance.now(); run < 2 || (run < 6 && performance.now() - start < MEASURE_MS); run++) {
-    await mine.generate('Once upon a time', { temperature: 0, maxTokens: MEASURED_TOKENS + 1, ignoreEos: true, speculate: false }).text();
-    const stats = await mine.stats();
-    best = Math.max(best, stats.decodeTokS);
-    showStats(stats);
-  }
-  return [(await mine.stats()).heapLimitBytes, best];
-}
-
-/** Generates a little at several budgets, from the smallest to the largest, and comes back to the one that was chosen. */
+/** Speed at several budgets, from the smallest to the largest; then the model is back in its own. */
 async function measureCurve() {
   const mine = /** @type {Model} */ (model);
-  const chosen = budget.nbytes;
+  const { signal } = (measuring = new AbortController());
   setReady(false);
+  budget.moving(1);
+  status.textContent = 'Measuring … (Esc ends it)';
   try {
-    for (const share of [0, 0.25, 0.5, 0.75, 1]) {
-      if (!(await resize(budget.at(share)))) return;
-      status.textContent = `Measuring with ${bytes(budget.nbytes)} …`;
-      curve.add(...(await fastest(mine)));
+    for await (const { heapBytes, tokensPerSecond } of memoryCurve(mine, { signal })) {
+      curve.add(heapBytes, tokensPerSecond);
+      showStats(await mine.stats());
     }
-    await resize(chosen);
-    status.textContent = 'Ready.';
   } catch (error) {
-    if (model === mine) showError(error); // else the visitor opened something else meanwhile
+    if (model === mine && !signal.aborted) showError(error); // else the visitor opened something else meanwhile
   } finally {
-    if (model === mine) setReady(true);
+    measuring = null;
+    budget.moving(-1);
+    if (model === mine) {
+      status.textContent = 'Ready.';
+      setReady(true);
+      await mine.stats().then(showStats, () => {});
+    }
   }
 }
 
@@ -355,8 +336,10 @@ element('compose', HTMLFormElement).addEventListener('submit', (event) => {
   else write();
 });
 document.addEventListener('keydown', (event) => {
-  if (event.key === 'Escape') generating?.abort();
-  else if (event.key === 'Enter' && !event.isComposing && (event.ctrlKey || event.metaKey || (mode === chat && event.target === prompt && !event.shiftKey))) {
+  if (event.key === 'Escape') {
+    generating?.abort();
+    measuring?.abort();
+  } else if (event.key === 'Enter' && !event.isComposing && (event.ctrlKey || event.metaKey || (mode === chat && event.target === prompt && !event.shiftKey))) {
     event.preventDefault();
     write();
   }

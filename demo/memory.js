@@ -49,7 +49,7 @@ export function showMemory({ heap, bar, kinds }, { heapBytes, memory }) {
 
 const PAGE_NBYTES = 65536;
 
-/** The slider between the smallest memory the model runs in and the one where all weights are plain 8-bit integers. */
+/** The slider between the smallest memory the model runs in and the one where all weights are packed: more is not faster. */
 export class Budget {
   #slider;
   #value;
@@ -75,12 +75,6 @@ export class Budget {
   moving(change) {
     this.#moves += change;
     this.#slider.setAttribute('aria-busy', String(this.#moves > 0));
-  }
-
-  /** @param {number} share of the way from the smallest to the largest */
-  at(share) {
-    const [smallest, largest] = [Number(this.#slider.min), Number(this.#slider.max)];
-    return smallest + Math.floor((share * (largest - smallest)) / PAGE_NBYTES) * PAGE_NBYTES;
   }
 
   /**

@@ -1,4 +1,4 @@
-// Light, dark, or as the system has it; the choice is kept in this browser.
+// Light, dark, or as the system has it; the choice is kept in this browser, and first.js follows it before anything is painted.
 import { element } from './dom.js';
 
 const KEY = 'tansy-theme';
@@ -10,19 +10,21 @@ const THEMES = /** @type {const} */ ([
 
 export function followTheme() {
   const button = element('theme', HTMLButtonElement);
+  const system = matchMedia('(prefers-color-scheme: dark)');
   let at = Math.max(0, THEMES.findIndex(([theme]) => theme === localStorage.getItem(KEY)));
   const show = () => {
     const [theme, words, sign] = THEMES[at];
-    if (theme === 'system') delete document.documentElement.dataset.theme;
-    else document.documentElement.dataset.theme = theme;
+    document.documentElement.dataset.theme = theme === 'system' ? (system.matches ? 'dark' : 'light') : theme;
     button.textContent = sign;
     button.title = `Colours: ${words}`;
     button.setAttribute('aria-label', button.title);
   };
   button.addEventListener('click', () => {
     at = (at + 1) % THEMES.length;
-    localStorage.setItem(KEY, THEMES[at][0]);
+    if (at === 0) localStorage.removeItem(KEY);
+    else localStorage.setItem(KEY, THEMES[at][0]);
     show();
   });
+  system.addEventListener('change', show);
   show();
 }

@@ -9,6 +9,7 @@ import { memoryLimit } from '#platform';
 
 /** A 32-bit memory in whole pages. */
 const MOST_NBYTES = 65535 * 65536;
+const MAX_ROUNDS = 4;
 
 /** @typedef {CheckedLoadOptions & {memoryBudget: number}} DecidedOptions what an engine is made with */
 
@@ -24,26 +25,38 @@ export function decide(planner, header, options) {
     const decided = { ...options, memoryBudget: 0, ...changes };
     return { ...planner.plan(header, decided), options: decided };
   };
-  const { memoryBudget, residency } = options;
-  const isNamed = typeof memoryBudget === 'number';
-  const first = isNamed ? plan({ memoryBudget }) : plan({ targetNsPerToken: 0 });
+  const { memoryBudget, residency, costs } = options;
+  const first = typeof memoryBudget === 'number' ? plan({ memoryBudget }) : plan({ targetNsPerToken: 0 });
   if (first.status !== 0) return first;
 
   const contextSize = first.plan.context;
   const whole = { contextSize, targetNsPerToken: 0 };
   const least = plan(whole).plan.neededNbytes;
-  const packed = residency === 'auto' ? plan({ ...whole, residency: 'packed' }) : plan(whole);
-  const most = packed.status === 0 ? packed.plan.totalNbytes : MOST_NBYTES;
+  const most = allOf((limit) => plan({ ...whole, memoryBudget: limit, residency: residency === 'auto' ? 'packed' : residency }));
 
-  let made = first;
-  if (!isNamed) {
-    const limit = memoryBudget === 'min' ? least : Math.max(least, Math.min(memoryLimit(), MOST_NBYTES));
-    /* int8, which costs far more memory and is no faster in whole models, is for who asks for it */
-    const form = residency === 'auto' && !options.targetNsPerToken && most <= limit ? 'packed' : residency;
-    made = plan({ contextSize, memoryBudget: limit, residency: form });
+  /* int8 takes far more memory and is hardly ever faster in whole models: it is for who asks for it, or where it was measured */
+  const isPackedBest = residency === 'auto' && costs === undefined;
+  const spare = Math.max(least, Math.min(memoryLimit(), isPackedBest ? most : MOST_NBYTES));
+  const given = { contextSize, memoryBudget: typeof memoryBudget === 'number' ? memoryBudget : memoryBudget === 'min' ? least : spare };
+  let made = plan(given);
+  if (isPackedBest) {
+    const fits = plan({ ...given, residency: 'packed' });
+    if (fits.status === 0) made = fits;
   }
   const told = { budgetNbytes: made.options.memoryBudget, minNbytes: least, maxNbytes: most, neededNbytes: first.plan.neededNbytes };
   return { ...made, plan: { ...made.plan, ...told } };
+}
+
+/**
+ * The smallest budget that holds every weight in a form: with all the room in the world some goes to buffers that packed weights gain nothing from.
+ * @param {(limit: number) => {status: number, plan: Plan}} plan
+ */
+function allOf(plan) {
+  for (let most = MOST_NBYTES, round = 0; ; round++) {
+    const { status, plan: made } = plan(most);
+    if (status !== 0 || round === MAX_ROUNDS || made.totalNbytes === most) return most;
+    most = made.totalNbytes;
+  }
 }
 
 /**

@@ -1,15 +1,18 @@
 /**
  * costs.js: what a token's work costs on this device, for the planner: a weight in each of its forms, by products of one tile, and a layer
- * beside its weights. About ten milliseconds, more while the engine is still compiling what it runs.
+ * beside its weights. Some tens of milliseconds.
  */
 
 /** Of one measurement: short, but long against the clock's grain (0.1 ms in pages that are not isolated). */
 const ROUNDS_MS = 0.3;
 const GRAINS = 10;
 const MAX_ROUNDS = 1 << 20;
-/** Rounds of measurements end when two in a row agree so well; until then code is being compiled, or something else disturbs. */
-const AGREEMENT = 0.1;
-const MAX_MS = 60;
+/** Measurements end when so many rounds in a row changed so little; until then code is being compiled, or something else disturbs. */
+const AGREEMENT = 0.05;
+const N_AGREE = 4;
+const MAX_MS = 100;
+/** of a call's time, of half its rounds */
+const LEAST_SHARE = 0.35;
 
 /** TANSY_PROBE_LAYER; below it the forms of weights */
 const LAYER = 3;
@@ -31,10 +34,10 @@ export function measureCosts(engine) {
   }
   const end = performance.now() + MAX_MS;
   let costs = probes.map((probe) => probe.measure());
-  for (let agree = false; !agree && performance.now() < end; ) {
+  for (let nAgree = 0; nAgree < N_AGREE && performance.now() < end; ) {
     const next = probes.map((probe) => probe.measure());
-    agree = next.every((cost, i) => Math.abs(cost - costs[i]) <= AGREEMENT * cost);
-    costs = agree ? next.map((cost, i) => Math.min(cost, costs[i])) : next;
+    nAgree = next.every((cost, i) => Math.abs(cost - costs[i]) <= AGREEMENT * cost) ? nAgree + 1 : 0;
+    costs = next;
   }
   const [costAns, costPacked, costInt8, costLayer] = costs;
   return { costAns, costPacked, costInt8, costLayer };
@@ -46,9 +49,9 @@ export function measureCosts(engine) {
  */
 export function measureLayer(engine) {
   const probe = new Probe(engine, LAYER, Math.max(ROUNDS_MS, GRAINS * clockGrain()));
-  let best = Infinity;
-  for (let i = 0; i < 8; i++) best = Math.min(best, probe.measure());
-  return best;
+  let ns = 0;
+  for (let i = 0; i < 8; i++) ns = probe.measure();
+  return ns;
 }
 
 /** @returns {number} milliseconds */
@@ -63,6 +66,9 @@ class Probe {
   #engine;
   #form;
   #nRounds = 1;
+  /** shortest so far, of each length: whatever disturbs only adds */
+  #short = Infinity;
+  #long = Infinity;
 
   /**
    * @param {{probe: (form: number, nRounds: number) => number}} engine
@@ -84,10 +90,12 @@ class Probe {
     return performance.now() - start;
   }
 
-  /** @returns {number} ns a weight: of two calls of different length the difference, which is the products alone */
+  /** @returns {number} ns a weight, so far: of two calls of different length the difference, which is the products alone */
   measure() {
-    const short = this.#time(this.#nRounds);
-    const long = this.#time(2 * this.#nRounds);
-    return ((long > short ? long - short : long / 2) * 1e6) / (this.#nRounds * this.nWeights);
+    this.#short = Math.min(this.#short, this.#time(this.#nRounds));
+    this.#long = Math.min(this.#long, this.#time(2 * this.#nRounds));
+    /* what a call takes beside its products is little; a smaller difference means that the code got faster between the two */
+    const ms = Math.max(this.#long - this.#short, LEAST_SHARE * this.#long);
+    return (ms * 1e6) / (this.#nRounds * this.nWeights);
   }
 }

@@ -3,6 +3,7 @@
  * context's end.
  */
 import { TansyError, throwIfAborted } from './errors.js';
+import { joined } from './joined.js';
 import { Speculation, canSpeculate } from './speculate.js';
 import { StopMatcher } from './stop.js';
 
@@ -41,10 +42,8 @@ export class Generation {
   }
 
   /** Waits for the end. @returns {Promise<string>} the whole text */
-  async text() {
-    let text = '';
-    for await (const piece of this) text += piece;
-    return text;
+  text() {
+    return joined(this);
   }
 }
 

@@ -25,6 +25,7 @@ import { chooseThreads, isThreaded } from './threads.js';
 
 export { TansyError } from './errors.js';
 export { pickVariant, supports } from './instantiate.js';
+export { memoryCurve } from './memory_curve.js';
 export { Generation, Model } from './model.js';
 
 /** @typedef {import('./options.js').LoadOptions} LoadOptions */
@@ -34,6 +35,7 @@ export { Generation, Model } from './model.js';
 /** @typedef {import('./source.js').Source} Source */
 /** @typedef {import('./engine.js').Engine} Engine */
 /** @typedef {import('./loader.js').Progress} Progress */
+/** @typedef {import('./memory_curve.js').CurvePoint} CurvePoint */
 /** @typedef {import('./model.js').ModelStats} ModelStats */
 /** @typedef {import('./model.js').ModelConfig} ModelConfig */
 /** @typedef {import('./chat.js').ChatMessage} ChatMessage */

@@ -9,11 +9,13 @@
  */
 
 import { TansyError, abortError, throwIfAborted } from '../js/errors.js';
+import { joined } from '../js/joined.js';
 import { openAi } from '../js/openai/index.js';
 import { Connection } from './connection.js';
 import { nextChunk, sourceToMessage } from './protocol.js';
 
 export { TansyError };
+export { memoryCurve } from '../js/memory_curve.js';
 export { cachedModels, forgetModels } from './cache.js';
 
 /**
@@ -24,14 +26,17 @@ export { cachedModels, forgetModels } from './cache.js';
 /** @typedef {import('../js/index.js').GenerateOptions} GenerateOptions */
 /** @typedef {import('../js/index.js').SamplerOptions} SamplerOptions */
 /** @typedef {import('../js/index.js').Progress} Progress */
+/** @typedef {import('../js/index.js').CurvePoint} CurvePoint */
 /** @typedef {import('../js/index.js').ModelStats} ModelStats */
 /** @typedef {import('../js/index.js').ModelConfig} ModelConfig */
 /** @typedef {import('../js/index.js').ChatMessage} ChatMessage */
 /** @typedef {import('../js/index.js').Fit} Fit */
 /** @typedef {string | URL | Blob | ArrayBuffer | ArrayBufferView | ReadableStream<Uint8Array>} SourceInput */
 
-/** An address beside this script. A function, so that bundlers do not take it for a second worker. @param {string} name */
-const beside = (name) => new URL(name, import.meta.url);
+/** Where this script is; webpack writes its place on the disk here. Not within `new URL`, or bundlers look for files of these names. */
+const here = import.meta.url;
+/** An address beside this script. @param {string} name */
+const beside = (name) => new URL(name, here);
 
 /**
  * Starts a worker. A page may only start workers of its own origin; when this script comes from elsewhere (a CDN), a
@@ -45,7 +50,7 @@ function connect(workerUrl) {
   const url = workerUrl === undefined ? beside('tansy-worker.js') : new URL(workerUrl, document.baseURI);
   // Vite's development server runs a copy of this script in a folder of its own; the worker is where the package is.
   if (workerUrl === undefined && url.pathname.includes('/.vite/deps')) return new Connection(new Worker(beside('../../tansy/dist/tansy-worker.js'), options));
-  if (url.origin !== location.origin) {
+  if (/^https?:$/.test(url.protocol) && url.origin !== location.origin) {
     const blob = new Blob([`import ${JSON.stringify(url.href)};`], { type: 'text/javascript' });
     return new Connection(new Worker(URL.createObjectURL(blob), options));
   }
@@ -299,10 +304,8 @@ export class Generation {
   }
 
   /** Waits for the end. @returns {Promise<string>} the whole text */
-  async text() {
-    let text = '';
-    for await (const piece of this) text += piece;
-    return text;
+  text() {
+    return joined(this);
   }
 
   /**

@@ -51,7 +51,7 @@ export function packThreads() {
  */
 export async function runPack(args, { signal, onProgress } = {}) {
   if (signal?.aborted) throw abortError(signal);
-  const { kind, program, args: before } = findPack();
+  const { program, args: before } = findPack();
   const child = spawn(program, [...before, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
   const stop = () => child.kill('SIGTERM');
   signal?.addEventListener('abort', stop, { once: true });
@@ -74,18 +74,15 @@ export async function runPack(args, { signal, onProgress } = {}) {
     child.on('close', (code, how) => resolve({ code, how }));
   }).finally(() => signal?.removeEventListener('abort', stop));
   if (signal?.aborted) throw abortError(signal);
+  const how = end.how === null ? `ended with status ${end.code}` : `was ended by ${end.how}`;
   let answer;
   try {
     answer = JSON.parse(stdout);
   } catch {
-    const how = end.how === null ? `ended with status ${end.code}` : `was ended by ${end.how}`;
     throw new TansyError('TANSY_PACK', `The compressor ${how} without an answer. ${(stderr + line).trim()}`.trim());
   }
   if (answer.error !== undefined) throw new TansyError(/** @type {any} */ (`TANSY_${answer.error.code}`), sentence(answer.error.message));
-  // The answer is the last thing the compressor writes, after its file is in place. Node 20 at times crashes while it tears a
-  // WASI program down (seen on a busy machine): no exit status then, but nothing of the work is missing.
-  const crashedAfterwards = kind === 'wasi' && end.code === null;
-  if (end.code !== 0 && !crashedAfterwards) throw new TansyError('TANSY_PACK', `The compressor ended with status ${end.code}. ${(stderr + line).trim()}`.trim());
+  if (end.code !== 0) throw new TansyError('TANSY_PACK', `The compressor ${how}. ${(stderr + line).trim()}`.trim());
   return answer;
 }
 

@@ -8,7 +8,7 @@ const NOTE = (/** @type {string} */ from) => `<!-- Made by \`npm run docs\` from
 
 /** Sections of the API page: what is told of the entry for Node, in this order. Everything exported must be in one. */
 const SECTIONS = /** @type {[title: string, intro: string, names: string[]][]} */ ([
-  ['Loading', '', ['load', 'canRun', 'LoadOptions', 'SourceInput', 'Source', 'Progress', 'RetryOptions', 'Fit']],
+  ['Loading', '', ['load', 'canRun', 'memoryCurve', 'LoadOptions', 'SourceInput', 'Source', 'Progress', 'RetryOptions', 'Fit', 'CurvePoint']],
   ['The model', '', ['Model', 'ModelConfig', 'ModelStats', 'MemoryByKind', 'TensorInfo', 'Goal']],
   ['Generating', '', ['Generation', 'GenerateOptions', 'GeneratedLogprob', 'ResponseFormat', 'ChatMessage']],
   [

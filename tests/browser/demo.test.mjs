@@ -118,13 +118,13 @@ describe('the demo page', { skip, timeout }, () => {
       }
     }));
 
-  it('the slider sets the heap, from the smallest to all 8-bit, and the text stays the same', () =>
+  it('the slider sets the heap, from all packed to the smallest, and the text stays the same', () =>
     visit({}, async (page) => {
       await ready(page);
       await choose(page, GREEDY);
       await page.fill('#prompt', PROMPT);
       const first = await budget(page);
-      assert.equal(first.now, first.min, 'it begins with the smallest');
+      assert.equal(first.now, first.max, 'it begins with what makes it fast');
       assert.ok(first.max > first.min * 1.2, `there is something to choose: ${JSON.stringify(first)}`);
       for (const share of [1, 0.5, 0]) {
         const wanted = first.min + share * (first.max - first.min);
@@ -148,7 +148,7 @@ describe('the demo page', { skip, timeout }, () => {
         const weights = kinds.filter((kind) => ['ans', 'packed', 'int8'].includes(kind));
         // The rest of the last page may hold a small matrix in a faster form.
         if (share === 0) assert.ok(weights.includes('ans') && !weights.includes('int8'), weights.join());
-        if (share === 1) assert.deepEqual(weights, ['int8']);
+        if (share === 1) assert.ok(weights.includes('packed') && !weights.includes('int8'), weights.join());
       }
     }));
 
@@ -203,15 +203,15 @@ describe('the demo page', { skip, timeout }, () => {
           if (text.textContent.length < 5) return;
           observer.disconnect();
           const slider = document.querySelector('#budget');
-          slider.value = slider.max;
+          slider.value = slider.min;
           slider.dispatchEvent(new Event('change', { bubbles: true }));
         }).observe(text, { childList: true });
         document.querySelector('#go').click();
       });
-      await page.waitForFunction(() => document.querySelectorAll('#bar span[data-kind=int8]').length > 0);
+      await page.waitForFunction(() => document.querySelector('#budget:not([aria-busy=true])') && document.querySelector('#budget').valueAsNumber === Number(document.querySelector('#budget').min));
       await ready(page);
       assert.equal(await page.textContent('#text'), want);
-      assert.ok((await budget(page)).now > now && (await budget(page)).now <= max);
+      assert.ok((await budget(page)).now < now && now <= max);
     }));
 
   it('chats, by keyboard, with a model that has no chat template, and remembers', () =>

@@ -50,7 +50,7 @@ describe('memory in Chromium', { skip, timeout }, () => {
           for await (const piece of generation) {
             text += piece;
             const budget = [bytesNeeded + (4 << 20), bytesNeeded][n++];
-            if (budget) heaps.push([budget, (await model.setMemoryBudget(budget)).heapBytes, model.tensors.filter(({ form }) => form === 'int8').length]);
+            if (budget) heaps.push([budget, (await model.setMemoryBudget(budget)).heapBytes, model.tensors.filter(({ form }) => form === 'packed').length]);
           }
           const refused = await model.setMemoryBudget(bytesNeeded / 2).catch((error) => error.code);
           const saved = await model.saveSession();
@@ -64,7 +64,7 @@ describe('memory in Chromium', { skip, timeout }, () => {
       );
       assert.deepEqual({ text: got.text, ids: got.ids }, expected);
       assert.ok(got.heaps.every(([budget, heap]) => heap <= budget));
-      assert.ok(got.heaps[0][2] > got.heaps[1][2], 'more matrices are int8 in the larger memory');
+      assert.ok(got.heaps[0][2] > got.heaps[1][2], 'more matrices are packed in the larger memory');
       assert.equal(got.refused, 'TANSY_OVER_BUDGET');
       assert.equal(got.damaged, 'TANSY_SESSION');
       assert.equal(got.nSession, got.position);

@@ -4,7 +4,7 @@ import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, test } from 'node:test';
 import { EMBEDDED_MODEL } from '../../demo/embedded.js';
-import { canRun, load } from '../../js/index.js';
+import { canRun, load, memoryCurve } from '../../js/index.js';
 import { memoryLimit as browserLimit } from '../../js/platform/browser.js';
 import { memoryLimit } from '../../js/platform/node.js';
 import { built, builds, root, tansyJson } from './lib/builds.js';
@@ -37,7 +37,7 @@ test('no budget: all weights packed, none in int8; auto is another word for it; 
   for (const { stats } of [all.unnamed, all.zero, all.auto]) {
     assert.deepEqual([stats.nPacked, stats.nInt8], [stats.nMatrices, 0]);
     assert.equal(stats.heapLimitBytes, all.unnamed.stats.maxBytes);
-    assert.equal(stats.budgetBytes, Math.min(memoryLimit(), 65535 * 65536));
+    assert.equal(stats.budgetBytes, stats.maxBytes, 'not more than is of use');
   }
   const { stats } = all.min;
   assert.ok(stats.nPacked < stats.nMatrices / 4, 'what is left of the last page is used');
@@ -85,13 +85,17 @@ test('a named budget may be more than the device would give, and refuses what it
   constrain(2 * MIB);
   const { bytesMin, bytesMax, bytesNeeded } = await canRun(TALES, { wasmUrl });
   const large = await load(TALES, { wasmUrl, memoryBudget: bytesMax });
-  assert.ok(large.stats().nPacked + large.stats().nInt8 === large.stats().nMatrices);
+  assert.equal(large.stats().nPacked, large.stats().nMatrices);
   assert.equal(large.stats().budgetBytes, bytesMax);
   large.dispose();
   const fit = await canRun(TALES, { wasmUrl, memoryBudget: bytesNeeded - 1 });
   assert.deepEqual([fit.ok, fit.bytesMissing, fit.bytesMin, fit.bytesMax], [false, 1, 0, 0]);
   await assert.rejects(load(TALES, { wasmUrl, memoryBudget: bytesNeeded - 1 }), { code: 'TANSY_OVER_BUDGET' });
   assert.equal((await canRun(TALES, { wasmUrl, memoryBudget: 'min' })).bytesPlanned, bytesMin);
+  const huge = await load(TALES, { wasmUrl, memoryBudget: '1GB' });
+  assert.equal(huge.stats().nPacked, huge.stats().nMatrices, 'int8 would not be faster');
+  assert.equal(huge.stats().maxBytes, bytesMax);
+  huge.dispose();
   /* forms that were asked for are no matter of a limit that nobody named */
   const packed = await load(TALES, { wasmUrl, residency: 'packed' });
   assert.equal(packed.stats().nPacked, packed.stats().nMatrices);
@@ -154,4 +158,26 @@ test('the command line: --memory min, auto and none', async () => {
   assert.ok(none.memory.ans < none.memory.packed / 8, 'what is left is only looked up');
   assert.ok(min.memory.packed < min.memory.ans / 4);
   assert.ok(min.heap_bytes < none.heap_bytes);
+});
+
+test('memoryCurve: speed at a few budgets, and the model is back where it was', async () => {
+  const { model, stats, ids } = await opened();
+  const points = [];
+  for await (const point of memoryCurve(model, { points: 3 })) points.push(point);
+  assert.deepEqual(points.map(({ budgetBytes }) => budgetBytes).sort((a, b) => a - b), points.map(({ budgetBytes }) => budgetBytes));
+  assert.deepEqual([points[0].budgetBytes, points[2].heapBytes], [stats.minBytes, stats.maxBytes]);
+  assert.ok(points.every(({ heapBytes, budgetBytes, tokensPerSecond }) => heapBytes <= budgetBytes && tokensPerSecond > 0));
+  assert.equal(model.stats().heapLimitBytes, stats.heapLimitBytes);
+  const stop = new AbortController();
+  await assert.rejects(
+    async () => {
+      for await (const _ of memoryCurve(model, { signal: stop.signal })) stop.abort();
+    },
+    { code: 'TANSY_ABORTED' },
+  );
+  assert.equal(model.stats().heapLimitBytes, stats.heapLimitBytes, 'also after an abort');
+  const again = model.generate(PROMPT, { temperature: 0.9, seed: 3, ignoreEos: true, maxTokens: 24 });
+  await again.text();
+  assert.deepEqual(again.ids, ids);
+  model.dispose();
 });

@@ -230,6 +230,25 @@ describe('in Chromium, under a strict Content-Security-Policy', { skip, timeout 
     }
   });
 
+  test('an app built by esbuild, which knows no workers: the files of dist/ lie beside it', async () => {
+    const folder = join(scratch, 'esbuild-page');
+    write({ 'esbuild_main.js': PAGE_SCRIPT("import * as tansy from 'tansy';") });
+    await run([join(root, 'node_modules/.bin/esbuild'), 'esbuild_main.js', '--bundle', '--format=esm', `--outfile=${join(folder, 'main.js')}`, '--log-level=warning']);
+    cpSync(join(installed, 'dist'), folder, { recursive: true });
+    writeFileSync(join(folder, 'index.html'), '<!doctype html><title>t</title><script type="module" src="main.js"></script>');
+    await check(folder);
+  });
+
+  test('an app built by webpack', async () => {
+    const folder = join(app, 'webpacked');
+    write({ 'webpack_main.js': PAGE_SCRIPT("import * as tansy from 'tansy';") });
+    await run([...npm, 'install', '--no-save', '--prefer-offline', '--no-audit', '--no-fund', '--loglevel=error', 'webpack@5.112.2', 'webpack-cli@7.3.1']);
+    const said = await run([process.execPath, join(app, 'node_modules/webpack/bin/webpack.js'), '--mode', 'production', '--entry', './webpack_main.js', '-o', folder]);
+    assert.doesNotMatch(String(said), /WARNING|ERROR/);
+    writeFileSync(join(folder, 'index.html'), '<!doctype html><title>t</title><script src="main.js"></script>');
+    await check(folder);
+  });
+
   test('a Vite app, built and in development', async () => {
     write({
       'index.html': '<!doctype html><title>t</title><script type="module" src="/main.js"></script>',
