@@ -5,7 +5,7 @@ import { TansyError, load } from '../index.js';
 import { formatBytes } from '../units.js';
 import { usageError } from './args.js';
 import { curveSvg, curveTable, memoryCurve } from './memory_curve.js';
-import { MODEL_FLAGS, loadOptions } from './model_flags.js';
+import { MODEL_FLAGS, loadOptions, takeModel } from './model_flags.js';
 import { Figures, StatusLine, loadProgress, printJson, round, table } from './output.js';
 import { profileOf } from './profile.js';
 
@@ -14,7 +14,7 @@ export const command = {
   name: 'bench',
   summary: 'Measures prompt and generation speed with made-up tokens, after a warm-up; medians of the repetitions.',
   usage: '-m FILE_OR_URL [flags]',
-  positionals: [0, 0],
+  positionals: [0, 1],
   flags: {
     ...MODEL_FLAGS,
     nPrompt: { names: ['-p', '--n-prompt'], type: 'integer', min: 1, help: 'tokens of the prompt; 128, or what the context holds', group: 'Work' },
@@ -31,7 +31,8 @@ export const command = {
  * @param {import('./args.js').Args} args
  * @param {AbortSignal} signal
  */
-async function run({ values }, signal) {
+async function run({ positionals, values }, signal) {
+  takeModel(positionals, values);
   if (values.model === undefined) throw usageError('-m FILE_OR_URL is required.');
   if (values.plot !== undefined && !values.memoryCurve) throw usageError('--plot draws the curve of --memory-curve.');
   const line = new StatusLine(!values.json);

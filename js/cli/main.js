@@ -69,7 +69,7 @@ async function main(argv, signal) {
 
 /** A sentence of the library, with its options as this program's flags. @param {string} words */
 function inFlags(words) {
-  return words.replace(/\bmemoryBudget\b/g, '--memory').replace(/\bcontextSize\b/g, '--ctx-size').replace(/\bwasmUrl\b/g, '--wasm');
+  return words.replace(/\bmemoryBudget\b/g, '--memory').replace(/\bcontextSize\b/g, '--ctx-size').replace(/\bwasmUrl\b/g, '--wasm').replace('Use generate() with a prompt, or pass a chat_template.', 'Leave --chat out.');
 }
 
 const controller = new AbortController();

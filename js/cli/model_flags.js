@@ -1,5 +1,7 @@
 /** model_flags.js: flags that several commands share, with llama.cpp's names, and what they become. */
 
+import { usageError } from './args.js';
+
 /** @typedef {import('./args.js').Flag} Flag */
 
 /** @type {Readonly<Record<string, Flag>>} */
@@ -14,6 +16,17 @@ export const MODEL_FLAGS = Object.freeze({
   variant: { names: ['--variant'], type: 'choice', choices: ['simd128', 'relaxed'], help: 'WebAssembly module; the fastest this engine runs' },
   wasm: { names: ['--wasm'], type: 'string', value: 'FILE_OR_URL', help: 'WebAssembly module of your own' },
 });
+
+/**
+ * The model may also come without -m, as `inspect` and `serve` take it.
+ * @param {readonly string[]} positionals
+ * @param {Record<string, any>} values
+ */
+export function takeModel([file], values) {
+  if (file === undefined) return;
+  if (values.model !== undefined) throw usageError(`there are two models: ${values.model} and ${file}; a prompt goes after -p.`);
+  values.model = file;
+}
 
 /**
  * @param {Record<string, any>} values

@@ -5,7 +5,7 @@ import { once } from 'node:events';
 
 import { TansyError, load } from '../index.js';
 import { usageError } from './args.js';
-import { MODEL_FLAGS, SAMPLER_FLAGS, loadOptions, samplerOptions } from './model_flags.js';
+import { MODEL_FLAGS, SAMPLER_FLAGS, loadOptions, samplerOptions, takeModel } from './model_flags.js';
 import { Figures, StatusLine, loadProgress, printJson, printable } from './output.js';
 
 /** @type {import('./args.js').Command} */
@@ -13,7 +13,7 @@ export const command = {
   name: 'run',
   summary: 'Continues a prompt, printing the text as it comes, then bits per weight, heap bytes and speed.',
   usage: '-m FILE_OR_URL -p PROMPT [flags]',
-  positionals: [0, 0],
+  positionals: [0, 1],
   flags: {
     ...MODEL_FLAGS,
     prompt: { names: ['-p', '--prompt'], type: 'string', value: 'TEXT', help: 'the text to continue', group: 'Prompt' },
@@ -36,7 +36,8 @@ export const command = {
  * @param {import('./args.js').Args} args
  * @param {AbortSignal} signal
  */
-async function run({ values }, signal) {
+async function run({ positionals, values }, signal) {
+  takeModel(positionals, values);
   if (values.model === undefined) throw usageError('-m FILE_OR_URL is required.');
   const given = ['prompt', 'file', 'ids'].filter((key) => values[key] !== undefined);
   if (given.length === 0) throw usageError('a prompt is required: -p TEXT, -f FILE or --ids 1,2,3.');

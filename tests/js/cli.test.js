@@ -64,7 +64,7 @@ for (const [args, words, status = 2] of /** @type {[string[], RegExp, number?][]
   [['run', '-m', model, '--ids', '1,b'], /--ids must be token ids such as 1,2,3/],
   [['run', '-m', model, '-p', 'a', '--kv', 'f64'], /--kv must be one of int8, f16, f32/],
   [['run', '-m', model, '-p', 'a', '--json=1'], /--json takes no value/],
-  [['run', '-m', model, '-p', 'a', 'extra'], /unexpected argument "extra"/],
+  [['run', '-m', model, '-p', 'a', 'extra'], /two models: .* and extra; a prompt goes after -p/],
   [['run', '-m', nothing, '-p', 'a'], /There is no file .*nothing\.tansy.*\[TANSY_NOT_FOUND\]/, 1],
   [['run', '-m', folder, '-p', 'a'], /is not a file/, 1],
   [['run', '-m', text, '-p', 'a'], /text\.txt.*not a \.tansy file.*\[TANSY_NOT_TANSY\]/, 1],
