@@ -3,8 +3,14 @@
  * An error E = W - W' costs |M^T E L|^2 (the sum of squares of all elements), where L L^T = E[x x^T] of the inputs and
  * M M^T = E[g g^T] of the gradients at the outputs (a Kronecker-factored Fisher matrix). Weights are rounded from the last
  * column and row to the first, weight (i, j) not as w_ij but as u: w_ij and what undoes the rounding of those after it, so that
- * (M^T E L)_ij = M_ii (u - w'_ij) L_jj, at most half a step. (GPTQ, 2210.17323, in the order and the form of Babai's nearest plane,
- * with feedback from rows too; steps are uniform and unbounded, because the entropy coder makes rare values cheap.) */
+ * (M^T E L)_ij = M_ii (u - w'_ij) L_jj, at most half a step if w'_ij is the integer nearest to u. (GPTQ, 2210.17323, in the order and the
+ * form of Babai's nearest plane, with feedback from rows too; steps are uniform and unbounded, because the entropy coder makes rare
+ * values cheap.)
+ *
+ * The nearest integer is best for a column and not for those that come after it: where inputs are correlated, a row of integers
+ * is a point of a skewed lattice, and a closer one is elsewhere. So the 16 best ways to round a row so far go on together (a beam; the
+ * M-algorithm of decoders), each with its nearest and its second nearest integer. 10 % less divergence at the same size; 48 ways
+ * would gain 0.8 % more. */
 #ifndef TANSY_PACK_GPTQ_H
 #define TANSY_PACK_GPTQ_H
 

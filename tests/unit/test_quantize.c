@@ -166,6 +166,19 @@ static void test_algebra(void) {
   tansy_team_free(three);
 }
 
+/* loss of a row by the nearest plane alone: column by column, the nearest integer to what errors so far leave wanted */
+static double nearest_plane(const float *l, const float *w, float row, const float *col, int n) {
+  double e[64], loss = 0;
+  for (int j = n; j-- > 0;) {
+    double step = (double)row * col[j], wanted = w[j], miss;
+    for (int k = j + 1; k < n; k++) wanted += e[k] * l[k * n + j] / l[j * n + j];
+    miss = (wanted - step * nearbyint(wanted / step)) * l[j * n + j];
+    e[j] = w[j] - step * nearbyint(wanted / step);
+    loss += miss * miss;
+  }
+  return loss;
+}
+
 /* error feedback: integers on the grid, loss as reported, and well below rounding's; outputs one by one, and blocks of them (the last is
  * shorter) whose gradients go together */
 static void test_feedback(void) {
@@ -215,6 +228,9 @@ static void test_feedback(void) {
     }
     CHECK_NEAR(loss, measured[0], 1e-2 * measured[0]);
     CHECK(loss < 0.5 * measured[1]);
+    double plane = 0;
+    for (int i = 0; i < ROWS; i++) plane += weight[i] * nearest_plane(l, w + i * N, row[i], col, N);
+    if (!with_blocks) CHECK(loss < 0.97 * plane); /* a beam finds better ones */
     memcpy(v, w, ROWS * N * 4);
     CHECK(tansy_gptq_round(one, &g, v, again) == loss);
     CHECK_MEM(z, again, ROWS * N * 2);
