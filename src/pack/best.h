@@ -9,7 +9,7 @@
 #include "pack/rate.h"
 
 #define TANSY_BEST_DAMPING 0.08 /* of the mean diagonal of H; 0.04 to 0.12 are as good, 0.01 is 2 % more divergence */
-#define TANSY_BEST_TARGET 0.6   /* share of the input's drift that targets make up for; 0.5 to 0.7 are as good */
+#define TANSY_BEST_TARGET 0.6   /* share of the drift that targets make up for; 0.5 to 0.7 are as good, 1 is 2 % more divergence */
 
 struct tansy_best {
   struct tansy_job *job;
@@ -23,6 +23,7 @@ struct tansy_best {
   /* the site at hand: [n, n] A = E[x_q x_q^T], C - A with C = E[x_f x_q^T]; or instead of that [n_rows, n] w (C - A) of its only linear,
    * where that is much smaller */
   float *a, *c, *wc;
+  float *behind;            /* [H, n] E[(r_f - r_q) x_q^T], r the residual stream that the site's output is added to; wc has it already; or NULL */
   float *effective;         /* [widest site] column scales of the site at hand */
   /* how far things have come: units have their rates, the quick pass has been made, and layers of the passes that count; n_layers 0: the
    * next one begins */

@@ -1,7 +1,7 @@
 /* best_layer.c: rounding, site by site. Every linear that reads one input shares its second moment, so a site is rounded as
  * one: moments of the rounded model's inputs, their Cholesky factor, column scales from its diagonal, targets corrected for
- * what earlier rounding has done to the input, then each matrix with error feedback. The rounded matrices take their place in
- * the rounded model before the next site is looked at. */
+ * what earlier rounding has done to the input and to the residual stream, then each matrix with error feedback. The rounded
+ * matrices take their place in the rounded model before the next site is looked at. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,8 +97,8 @@ static void weigh_tokens(const struct tansy_best *b, uint32_t layer, const uint3
 }
 
 static void site_release(struct tansy_best *b) {
-  free(b->a), free(b->c), free(b->wc);
-  b->a = b->c = b->wc = NULL;
+  free(b->a), free(b->c), free(b->wc), free(b->behind);
+  b->a = b->c = b->wc = b->behind = NULL;
 }
 
 /* Whether drift is gathered as what it does to the outputs of the site's only linear: a fraction of C in memory and in work. */
@@ -107,22 +107,32 @@ static const struct tansy_linear *narrow_linear(const struct tansy_layer_weights
   return down && n * n * sizeof(float) > NARROW_NBYTES && n > 2 * (size_t)down->w.coded.shape.n_rows ? down : NULL;
 }
 
-/* A, and C - A or w (C - A), tokens weighted as the linears of these roles feel them. x moves on where the site is the last one of a half
+/* whether the output of the site's only linear is added to the residual stream as it is: it can make up for what that is behind by */
+static bool is_added(const struct tansy_layer_weights *w, enum tansy_site site) {
+  return (site == TANSY_SITE_ATTN_OUT && !w->post_attn_norm) || (site == TANSY_SITE_MLP_MID && !w->post_mlp_norm);
+}
+
+/* A, and C - A or w (C - A), and what the residual stream is behind by, tokens weighted as the linears of these roles feel them. x moves on where the site is the last one of a half
  * layer. */
 static enum tansy_status gather(struct tansy_best *b, uint32_t layer, enum tansy_site site, const uint32_t *roles, uint32_t n_roles,
                                 const struct tansy_layer_weights *weights, const struct tansy_layer_weights *rounded, struct tansy_failure *failure) {
-  size_t n = tansy_site_n_cols(b->config, site), window = b->runner.window, n_hidden = window * b->config->hidden;
+  size_t n = tansy_site_n_cols(b->config, site), window = b->runner.window, hidden = b->config->hidden, n_hidden = window * hidden;
   uint32_t block = tansy_site_block((uint32_t)n, (uint32_t)window);
-  bool move = site == TANSY_SITE_ATTN_OUT || site == TANSY_SITE_MLP_MID;
+  bool move = site == TANSY_SITE_ATTN_OUT || site == TANSY_SITE_MLP_MID, added = is_added(weights, site);
   const struct tansy_linear *narrow = narrow_linear(weights, site, n);
   size_t n_rows = narrow ? narrow->w.coded.shape.n_rows : 0;
   float *x_f = malloc(block * window * n * sizeof *x_f), *x_q = malloc(block * window * n * sizeof *x_q), *missed = NULL;
+  float *behind = added ? malloc(block * n_hidden * sizeof *behind) : NULL;
   b->a = calloc(n * n, sizeof *b->a);
   if (narrow) b->wc = calloc(n_rows * n, sizeof *b->wc), missed = malloc(block * window * n_rows * sizeof *missed);
   else b->c = calloc(n * n, sizeof *b->c);
-  enum tansy_status status = x_f && x_q && b->a && (narrow ? b->wc && missed : b->c != NULL) ? TANSY_OK : tansy_fail_memory(failure);
+  if (added && !narrow) b->behind = calloc(hidden * n, sizeof *b->behind);
+  bool ok = x_f && x_q && b->a && (narrow ? b->wc && missed : b->c != NULL) && (!added || (behind && (narrow || b->behind)));
+  enum tansy_status status = ok ? TANSY_OK : tansy_fail_memory(failure);
   for (uint32_t first = 0; first < b->n_windows && status == TANSY_OK; first += block) {
     uint32_t count = b->n_windows - first < block ? b->n_windows - first : block, n_tokens = count * (uint32_t)window;
+    for (size_t i = 0; added && i < count * n_hidden; i++) behind[i] = b->x[first * n_hidden + i] - b->rounded_x[first * n_hidden + i];
+    if (added) weigh_tokens(b, layer, roles, n_roles, first, count, (uint32_t)hidden, behind);
     site_input(b, layer, site, weights, b->x + first * n_hidden, count, move, x_f);
     site_input(b, layer, site, rounded, b->rounded_x + first * n_hidden, count, false, x_q);
     weigh_tokens(b, layer, roles, n_roles, first, count, (uint32_t)n, x_f);
@@ -131,18 +141,21 @@ static enum tansy_status gather(struct tansy_best *b, uint32_t layer, enum tansy
     if (narrow) {
       for (size_t i = 0; i < n_tokens * n; i++) x_f[i] -= x_q[i];
       tansy_matmul_tokens(b->job->team, narrow->w.f32, x_f, n_tokens, (uint32_t)n_rows, (uint32_t)n, missed);
+      for (size_t i = 0; added && i < n_tokens * hidden; i++) missed[i] += behind[i];
       tansy_cross_add(b->job->team, b->wc, missed, (uint32_t)n_rows, x_q, (uint32_t)n, n_tokens);
     } else {
       tansy_gram_add(b->job->team, b->c, x_f, x_q, n_tokens, (uint32_t)n);
+      if (added) tansy_cross_add(b->job->team, b->behind, behind, (uint32_t)hidden, x_q, (uint32_t)n, n_tokens);
     }
   }
-  free(x_f), free(x_q), free(missed);
+  free(x_f), free(x_q), free(missed), free(behind);
   if (status != TANSY_OK) return status;
   float scale = 1 / ((float)b->n_windows * (float)window);
   tansy_mirror(b->a, (uint32_t)n);
   for (size_t i = 0; i < n * n; i++) b->a[i] *= scale;
   for (size_t i = 0; !narrow && i < n * n; i++) b->c[i] = b->c[i] * scale - b->a[i];
   for (size_t i = 0; i < n_rows * n; i++) b->wc[i] *= scale;
+  for (size_t i = 0; b->behind && i < hidden * n; i++) b->behind[i] *= scale;
   return TANSY_OK;
 }
 
@@ -153,14 +166,16 @@ struct rounding {
   struct tansy_unit *unit;
   struct tansy_rows rows;
   int16_t *z; /* [n_rows, n] */
-  bool correct; /* targets make up for the input's drift */
+  bool correct; /* targets make up for the drift so far */
 };
 
-/* w += share * w (C - A) (A + damping)^-1, for rows from `first` on */
+/* w += share * (w (C - A) + behind) (A + damping)^-1, for rows from `first` on: least squares for what the float model makes of its own input,
+ * and for what the residual stream is behind by */
 static enum tansy_status correct_target(struct tansy_best *b, uint32_t first, uint32_t n_rows, uint32_t n, float *w, struct tansy_failure *failure) {
   float *own = b->wc ? NULL : malloc((size_t)n_rows * n * sizeof *own), *drift = b->wc ? b->wc + (size_t)first * n : own;
   if (!drift) return tansy_fail_memory(failure);
   if (own) tansy_matmul_right(b->job->team, w, b->c, n_rows, n, own);
+  for (size_t i = 0; b->behind && i < (size_t)n_rows * n; i++) drift[i] += b->behind[(size_t)first * n + i];
   tansy_cholesky_solve_rows(b->job->team, b->a, n, drift, n_rows);
   for (size_t i = 0; i < (size_t)n_rows * n; i++) w[i] += (float)TANSY_BEST_TARGET * drift[i];
   free(own);
