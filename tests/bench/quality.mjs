@@ -44,6 +44,10 @@ mkdirSync(results, { recursive: true });
 const POINTS = values.quick ? { paper: [3.64], best: [3.2, 2.67, 2.94] } : { paper: [3.64, 3.2, 4.2, 5], best: [3.2, 2.67, 2.94, 3.9, 2.2] };
 /** The paper's own steps at its 2.2x point: no choice of steps beyond its finer tables. */
 const PAPER_STEPS = ['--recipe', 'paper', '--bits', '3.64', '--allocate', '0', '--token-scale', '0'];
+const FORMATS_ELSEWHERE = /** @type {const} */ (['Q4_0', 'Q4_K']);
+const FILES_ELSEWHERE = /** @type {const} */ ([['best', 2.67], ['best', 3.2], ['paper', 3.64]]);
+/** A text of another kind than calibration and evaluation. */
+const ELSEWHERE = join(shared, 'texts/wikitext2-valid.txt');
 /** What --recipe paper leaves out, step by step: 8 bits a weight, each with its options. */
 const ABLATION = /** @type {const} */ ([
   ['INT8 per row', ['--alpha', '0', '--prune', '0', '--step', '1']],
@@ -80,14 +84,15 @@ function calibrationText() {
 
 /** Texts as a model's tokens, in files for tansy-pack. @param {string} name */
 async function textsOf(name) {
-  const files = { calibration: join(work, `${name}.calibration.ids`), evaluation: join(work, `${name}.evaluation.ids`), words: join(work, `${name}-${values.texts}.words`) };
-  await kept(`${name}_texts`, () => {
+  const files = { calibration: join(work, `${name}.calibration.ids`), evaluation: join(work, `${name}.evaluation.ids`), elsewhere: join(work, `${name}.elsewhere.ids`), words: join(work, `${name}-${values.texts}.words`) };
+  await kept(`${name}_texts_2`, () => {
     const folder = join(shared, 'models', name);
     const vocab = vocabOf(folder);
     const tokenizer = new Tokenizer(readFileSync(join(folder, 'tokenizer.json'), 'utf8'), readFileSync(join(folder, 'tokenizer_config.json'), 'utf8'), vocab);
     const encode = (/** @type {string} */ text) => tokenizer.encode(text, true);
     writeFileSync(files.calibration, idsToBytes(encode(calibrationText()), vocab));
     writeFileSync(files.evaluation, idsToBytes(encode(corpus('valid.txt.xz')), vocab));
+    if (existsSync(ELSEWHERE)) writeFileSync(files.elsewhere, idsToBytes(encode(readFileSync(ELSEWHERE, 'utf8')), vocab));
     writeFileSync(files.words, lastWords(encode, join(shared, 'texts/lambada-a.jsonl'), Number(values.texts)));
     return true;
   });
@@ -187,6 +192,23 @@ function klAt(rows, bits) {
   return Math.exp(Math.log(a.kl) * (1 - t) + Math.log(b.kl) * t);
 }
 
+/** Some of the rows on a text of another kind: whether what calibration gains is more than knowing its text. @param {string} name @param {Row[]} rows */
+async function elsewhere(name, rows) {
+  if (!existsSync(ELSEWHERE)) {
+    console.log(`SKIPPED: ${ELSEWHERE} is not here: nothing on texts of another kind`);
+    return undefined;
+  }
+  const { elsewhere: tokens } = await textsOf(name);
+  const wanted = [...FORMATS_ELSEWHERE.map((method) => ({ method, path: join(work, `${name}-${method}`) })), ...FILES_ELSEWHERE.map(([method, bits]) => ({ method, bits, path: join(work, `${name}_${method}_--recipe_${method}_--bits_${bits}.tansy`) }))];
+  const found = [];
+  for (const { method, bits, path } of wanted) {
+    const r = await kept(`${name}_${method}_${bits ?? ''}_elsewhere_${values.tokens}`, () => runPack(['eval', path, '--tokens', tokens, '--reference', join(shared, 'models', name), '--max-tokens', values.tokens]));
+    const row = /** @type {Row} */ (rows.find((row) => row.method === method && (bits === undefined || Math.abs(row.bits_per_weight - bits) < 0.01 * bits)));
+    found.push({ method, bits_per_weight: row.bits_per_weight, kl: r.kl, perplexity_rise: r.perplexity / r.reference_perplexity - 1, top1_loss: 1 - r.top1 / r.reference_top1 });
+  }
+  return found;
+}
+
 /** The floors, with books-3m's rows. @param {Row[]} rows @param {Awaited<ReturnType<typeof activations>>} activation @param {Awaited<ReturnType<typeof paperOnAll>>} paper */
 function checksOf(rows, activation, paper) {
   const of = (/** @type {string} */ method) => rows.filter((r) => r.method === method);
@@ -217,6 +239,7 @@ async function measure(name) {
   const activation = await activations(name, engine, join(work, `${name}_best_--recipe_best_--bits_3.2.tansy`));
   const paper = await paperOnAll(name);
   if (values.quick) return { rows, activations: activation, paper_on_whole_text: paper };
+  const other = await elsewhere(name, rows);
   const reference = await kept(`${name}_reference_${values.tokens}`, () => evaluate(name, join(shared, 'models', name), true));
   const ablation = [];
   for (const [step, flags] of ABLATION) {
@@ -231,6 +254,7 @@ async function measure(name) {
     rows,
     activations: activation,
     paper_on_whole_text: paper,
+    elsewhere: other,
     ablation: ablation.map(({ method, ...row }) => row),
   };
 }
@@ -258,6 +282,7 @@ const report = {
   texts: {
     calibration: 'corpus/train.txt.xz: 64 pieces of 9375 characters, 32768 tokens of them',
     evaluation: `corpus/valid.txt.xz: ${values.tokens} tokens in windows of the model's context (at most 512), and all of it for paper_on_whole_text`,
+    elsewhere: `texts/wikitext2-valid.txt: ${values.tokens} tokens, encyclopedia where calibration and evaluation are books`,
     lambada: `the first ${values.texts} of texts/lambada-a.jsonl`,
   },
   bits: 'file bytes less the tokenizer, over all parameters; the formats: their blocks, and 1-D tensors as f32',
