@@ -10,8 +10,10 @@ import { memoryLimit } from '#platform';
 /** A 32-bit memory in whole pages. */
 const MOST_NBYTES = 65535 * 65536;
 const MAX_ROUNDS = 4;
+/** Chunks under way: one for each connection, and one more; with fewer, bytes that have come wait in connections, and are lost when they break. */
+const N_STAGING = 4;
 
-/** @typedef {CheckedLoadOptions & {memoryBudget: number}} DecidedOptions what an engine is made with */
+/** @typedef {CheckedLoadOptions & {memoryBudget: number, nStaging?: number}} DecidedOptions what an engine is made with */
 
 /**
  * @param {Planner} planner
@@ -32,7 +34,7 @@ export function decide(planner, header, options) {
   const contextSize = first.plan.context;
   const whole = { contextSize, targetNsPerToken: 0 };
   const least = plan(whole).plan.neededNbytes;
-  const most = allOf((limit) => plan({ ...whole, memoryBudget: limit, residency: residency === 'auto' ? 'packed' : residency }));
+  const most = allOf((limit) => plan({ ...whole, memoryBudget: limit, nStaging: N_STAGING, residency: residency === 'auto' ? 'packed' : residency }));
 
   /* int8 takes far more memory and is hardly ever faster in whole models: it is for who asks for it, or where it was measured */
   const isPackedBest = residency === 'auto' && costs === undefined;
@@ -40,7 +42,7 @@ export function decide(planner, header, options) {
   const given = { contextSize, memoryBudget: typeof memoryBudget === 'number' ? memoryBudget : memoryBudget === 'min' ? least : spare };
   let made = plan(given);
   if (isPackedBest) {
-    const fits = plan({ ...given, residency: 'packed' });
+    const fits = plan({ ...given, residency: 'packed', nStaging: given.memoryBudget >= most ? N_STAGING : 0 });
     if (fits.status === 0) made = fits;
   }
   const told = { budgetNbytes: made.options.memoryBudget, minNbytes: least, maxNbytes: most, neededNbytes: first.plan.neededNbytes };

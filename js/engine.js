@@ -132,6 +132,7 @@ function engineOptions(options) {
     kvForm: KV_FORMS[options.kv],
     residency: RESIDENCIES[options.residency],
     maxBatch: options.batchSize ?? 0,
+    nStaging: options.nStaging ?? 0,
     ...options.costs,
     targetNsPerToken: options.targetNsPerToken,
   };
