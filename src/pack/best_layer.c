@@ -112,8 +112,8 @@ static bool is_added(const struct tansy_layer_weights *w, enum tansy_site site) 
   return (site == TANSY_SITE_ATTN_OUT && !w->post_attn_norm) || (site == TANSY_SITE_MLP_MID && !w->post_mlp_norm);
 }
 
-/* A, and C - A or w (C - A), and what the residual stream is behind by, tokens weighted as the linears of these roles feel them. x moves on where the site is the last one of a half
- * layer. */
+/* A, and C - A or w (C - A), and what the residual stream is behind by, tokens weighted as the linears of these roles feel them. x moves
+ * on where the site is the last one of a half layer. */
 static enum tansy_status gather(struct tansy_best *b, uint32_t layer, enum tansy_site site, const uint32_t *roles, uint32_t n_roles,
                                 const struct tansy_layer_weights *weights, const struct tansy_layer_weights *rounded, struct tansy_failure *failure) {
   size_t n = tansy_site_n_cols(b->config, site), window = b->runner.window, hidden = b->config->hidden, n_hidden = window * hidden;
