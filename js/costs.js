@@ -14,6 +14,10 @@ const MAX_MS = 100;
 /** of a call's time, of half its rounds */
 const LEAST_SHARE = 0.35;
 
+/** What a further thread does of one's work, and what it takes to share the work of a layer, in ns: typical figures. */
+const HELP = 0.7;
+const SHARING_NS = 25000;
+
 /** TANSY_PROBE_LAYER; below it the forms of weights */
 const LAYER = 3;
 
@@ -52,6 +56,16 @@ export function measureLayer(engine) {
   let ns = 0;
   for (let i = 0; i < 8; i++) ns = probe.measure();
   return ns;
+}
+
+/**
+ * @param {Costs} costs of one thread
+ * @param {number} nThreads
+ * @returns {Costs} of so many
+ */
+export function shareCosts({ costAns, costPacked, costInt8, costLayer }, nThreads) {
+  const n = 1 + HELP * (nThreads - 1);
+  return { costAns: costAns / n, costPacked: costPacked / n, costInt8: costInt8 / n, costLayer: costLayer + (nThreads > 1 ? SHARING_NS : 0) };
 }
 
 /** @returns {number} milliseconds */

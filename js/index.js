@@ -11,6 +11,7 @@
 import { Arrival } from './arrival.js';
 import { attachmentText, checkAttachments } from './attachments.js';
 import { decide, missingNbytes } from './budget.js';
+import { shareCosts } from './costs.js';
 import { Planner, detailError } from './engine.js';
 import { throwIfAborted } from './errors.js';
 import { completeHeader, peekFileNbytes, readFront } from './header.js';
@@ -64,7 +65,7 @@ export async function load(input, options = {}) {
     const { minTokensPerSecond } = checked;
     if (minTokensPerSecond !== undefined) {
       const costs = await home.measureCosts(source, front, signal);
-      granted = { ...granted, costs: shared(costs, plan.nThreads), targetNsPerToken: 1e9 / minTokensPerSecond };
+      granted = { ...granted, costs: shareCosts(costs, plan.nThreads), targetNsPerToken: 1e9 / minTokensPerSecond };
       home.options = { ...home.options, costs: granted.costs, targetNsPerToken: granted.targetNsPerToken };
       made = await home.plan(granted);
     }
@@ -153,19 +154,6 @@ async function begin(home, engine, source, front, { signal, onProgress, early })
 function reopener(input, source, { retry }) {
   if (source === input) return source.reopen?.bind(source);
   return source.rereadable ? () => openSource(input, retry) : undefined;
-}
-
-/** What a further thread does of one's work, and what it takes to share the work of a layer, in ns: typical figures. */
-const HELP = 0.7;
-const SHARING_NS = 25000;
-
-/**
- * @param {import('./costs.js').Costs} costs of one thread
- * @param {number} nThreads
- */
-function shared({ costAns, costPacked, costInt8, costLayer }, nThreads) {
-  const n = 1 + HELP * (nThreads - 1);
-  return { costAns: costAns / n, costPacked: costPacked / n, costInt8: costInt8 / n, costLayer: costLayer + (nThreads > 1 ? SHARING_NS : 0) };
 }
 
 /**

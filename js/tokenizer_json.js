@@ -31,6 +31,16 @@ export function asRustReads(json) {
   };
 }
 
+/**
+ * What is read only nearly as Rust reads it, in words for who compresses the model.
+ * @param {any} json of tokenizer.json
+ * @returns {string[]}
+ */
+export function approximations({ normalizer }) {
+  const parts = normalizer?.type === 'Sequence' ? (normalizer.normalizers ?? []) : [normalizer];
+  return parts.some((/** @type {any} */ part) => part?.type === 'Precompiled') ? ['its Precompiled normalizer is taken for NFKC, which unusual characters may show'] : [];
+}
+
 /** @param {Part | null} part of pre_tokenizer @returns {Part | null} */
 function cuts(part) {
   switch (part?.type) {

@@ -6,6 +6,7 @@ import { gzipSync } from 'node:zlib';
 import { TansyError } from '../errors.js';
 import { ggufCheckpoint } from '../gguf/checkpoint.js';
 import { Tokenizer } from '../tokenizer.js';
+import { approximations } from '../tokenizer_json.js';
 import { formatBytes } from '../units.js';
 import { usageError } from './args.js';
 import { StatusLine, countEveryByte, printJson, table } from './output.js';
@@ -188,7 +189,10 @@ function readTokenizer(input) {
   const path = join(input, 'tokenizer.json');
   if (!existsSync(path)) return undefined;
   const config = join(input, 'tokenizer_config.json');
-  return new Tokenizer(readFileSync(path, 'utf8'), existsSync(config) ? readFileSync(config, 'utf8') : undefined, vocabOf(input));
+  const json = readFileSync(path, 'utf8');
+  const tokenizer = new Tokenizer(json, existsSync(config) ? readFileSync(config, 'utf8') : undefined, vocabOf(input));
+  for (const what of approximations(JSON.parse(json))) process.stderr.write(`warning: tokenizer.json is read only nearly as it was written: ${what}.\n`);
+  return tokenizer;
 }
 
 /**

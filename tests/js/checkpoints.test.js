@@ -7,6 +7,7 @@ import { after, test } from 'node:test';
 import { runPack } from '../../js/cli/pack.js';
 import { tansy } from './lib/builds.js';
 import { safetensors, writeCheckpoint } from './lib/checkpoint.js';
+import { byteLevelTokenizer } from './lib/tokenizers.js';
 
 const scratch = mkdtempSync(join(tmpdir(), 'tansy-checkpoints-'));
 after(() => rmSync(scratch, { recursive: true, force: true }));
@@ -88,5 +89,18 @@ test('a vocabulary that only SentencePiece can read is missed aloud', async () =
     assert.equal(status, 0, stderr);
     assert.match(stderr, words);
     rmSync(join(folder, name));
+  }
+});
+
+test('a normalizer that is only nearly known is told of', async () => {
+  const { folder } = checkpoint('precompiled');
+  for (const [normalizer, words] of /** @type {[any, RegExp][]} */ ([
+    [{ type: 'NFKC' }, /^(?!.*warning)/s],
+    [{ type: 'Sequence', normalizers: [{ type: 'Precompiled', precompiled_charsmap: '' }] }, /warning: tokenizer\.json .*Precompiled/],
+  ])) {
+    writeFileSync(join(folder, 'tokenizer.json'), JSON.stringify({ ...JSON.parse(byteLevelTokenizer().json), normalizer }));
+    const { status, stderr } = await tansy(['compress', folder, '-o', join(folder, 'out.tansy'), '--recipe', 'plain']);
+    assert.equal(status, 0, stderr);
+    assert.match(stderr, words);
   }
 });
