@@ -132,6 +132,7 @@ async function loadRun({ first, end }, context) {
   const begin = sink.chunkOffset(first);
   const nbytes = sink.chunkOffset(end - 1) + sink.chunkNbytes(end - 1) - begin;
   const pieces = new Pieces(withFront(context.front, source, begin, nbytes, signal), source);
+  pieces.begin(); /* while there is only one slot, another run waits for the server meanwhile */
   try {
     for (let i = first; i < end; i++)
       if (!(await loadChunk(i, pieces, context))) {
@@ -216,6 +217,8 @@ class Pieces {
   /** @type {Uint8Array} */
   #rest = new Uint8Array(0);
   #iterator;
+  /** @type {Promise<IteratorResult<Uint8Array>> | undefined} */
+  #first;
   /**
    * @param {AsyncIterable<Uint8Array>} iterable
    * @param {import('./source.js').Source} source
@@ -224,13 +227,19 @@ class Pieces {
     this.#iterator = iterable[Symbol.asyncIterator]();
     this.source = source;
   }
+  /** Asks for the first piece before anybody waits for it. */
+  begin() {
+    this.#first = this.#iterator.next();
+    this.#first.catch(() => {}); /* next() tells */
+  }
   /**
    * @param {number} most
    * @returns {Promise<Uint8Array | undefined>}
    */
   async next(most) {
     while (this.#rest.length === 0) {
-      const { value, done } = await this.#iterator.next();
+      const { value, done } = await (this.#first ?? this.#iterator.next());
+      this.#first = undefined;
       if (done) return undefined;
       this.#rest = value;
     }
