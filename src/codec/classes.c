@@ -70,7 +70,7 @@ static void classes_from_spreads(const double *spread, uint32_t n, double rung, 
 }
 
 /* tables for the present classes; returns the bits of everything */
-static double fit_tables(const struct blocks *b, double escape_bits, double far_bits, int arranged, struct candidate *c) {
+static double fit_tables(const struct blocks *b, double escape_bits, double far_bits, uint32_t max_freq, int arranged, struct candidate *c) {
   static const double none[N_BINS] = {0};
   double counts[TANSY_MAX_TABLES][N_BINS];
   for (uint32_t k = 0; k < c->n_tables; k++) memcpy(counts[k], none, sizeof none);
@@ -79,13 +79,24 @@ static double fit_tables(const struct blocks *b, double escape_bits, double far_
   double bits = 0;
   for (uint32_t k = 0; k < c->n_tables; k++) {
     struct tansy_costs costs;
-    tansy_fit_table(counts[k], escape_bits, arranged, &c->tables[k], &costs);
+    tansy_fit_table(counts[k], escape_bits, max_freq, arranged, &c->tables[k], &costs);
     memcpy(c->cost[k], costs.bits, sizeof costs.bits);
     c->cost[k][TANSY_N_SYMBOLS] = costs.bits[c->tables[k].commonest] + escape_bits + far_bits;
     bits += 8 + 12.0 * c->tables[k].n_runs;
     for (int v = 0; v < N_BINS; v++) bits += counts[k][v] * c->cost[k][v];
   }
   return bits;
+}
+
+/* tables as they are stored; `price` bits more are paid for fast ones */
+static void arrange_tables(const struct blocks *b, double escape_bits, double far_bits, double price, struct candidate *c) {
+  double bits = fit_tables(b, escape_bits, far_bits, TANSY_MAX_FREQ, 1, c);
+  int is_fast = 1;
+  for (uint32_t k = 0; k < c->n_tables; k++) is_fast &= tansy_has_fast_freqs(&c->tables[k]);
+  if (is_fast) return;
+  struct tansy_runs tables[TANSY_MAX_TABLES];
+  memcpy(tables, c->tables, sizeof tables);
+  if (fit_tables(b, escape_bits, far_bits, TANSY_FAST_MAX_FREQ, 1, c) > bits + price) memcpy(c->tables, tables, sizeof tables);
 }
 
 /* the best class of a line, given how much of the line lies on each class of the other kind */
@@ -139,7 +150,7 @@ static void refine(const struct blocks *b, const double *row_spread, const doubl
   c->n_tables = max_class(c->row_class, b->n_groups) + max_class(c->step_class, b->n_steps) + 1;
   if (c->n_tables > max_tables) c->n_tables = max_tables;
   for (int turn = 0;; turn++) {
-    c->bits = fit_tables(b, escape_bits, far_bits, 0, c);
+    c->bits = fit_tables(b, escape_bits, far_bits, TANSY_MAX_FREQ, 0, c);
     if (turn == N_TURNS || c->n_tables == 1) break;
     if (row_spread) choose_row_classes(b, c);
     if (step_spread) choose_step_classes(b, c);
@@ -173,7 +184,7 @@ static void search(const struct blocks *b, uint32_t max_tables, double escape_bi
     step_spread[s] = log_spread(bins);
   }
   best->n_tables = 1;
-  best->bits = fit_tables(b, escape_bits, far_bits, 0, best);
+  best->bits = fit_tables(b, escape_bits, far_bits, TANSY_MAX_FREQ, 0, best);
   /* rows first: their classes cost no speed. Classes of steps switch tables inside a row, so they must win by a margin. */
   static const double rungs[] = {0.6, 0.4, 0.25}; /* octaves */
   for (int kind = 0; kind < 3; kind++) {
@@ -201,10 +212,10 @@ enum tansy_status tansy_classes_choose(struct tansy_integers z, uint32_t max_tab
     count_blocks(z, p, &b);
     search(&b, max_tables, escape_bits, far_bits, spreads, &c[0], best);
     if (best->n_tables > 1) {
-      fit_tables(&b, escape_bits, far_bits, 1, best);
       p->n_tables = best->n_tables;
-      memcpy(p->tables, best->tables, sizeof best->tables);
       p->bits = best->bits + (double)p->n_rows * p->n_cols * p->raw_bits;
+      arrange_tables(&b, escape_bits, far_bits, TANSY_FAST_FREQ_PRICE * p->bits, best);
+      memcpy(p->tables, best->tables, sizeof best->tables);
       if (max_class(best->row_class, b.n_groups)) {
         p->row_class = best->row_class;
         best->row_class = NULL;

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-enum { N_SLOTS = 256, MAX_FREQ = 255 };
+enum { N_SLOTS = 256 };
 
 double tansy_log2(double x) {
   int e = 0;
@@ -24,6 +24,7 @@ struct symbols {
   uint32_t n;
   uint8_t symbol[TANSY_N_SYMBOLS]; /* commonest first */
   double count[TANSY_N_SYMBOLS];   /* of symbol[i] */
+  double ideal[TANSY_N_SYMBOLS];   /* slots, were they divisible */
   double total;
 };
 
@@ -41,12 +42,22 @@ static void sort_symbols(struct symbols *s) {
     }
 }
 
-/* Best frequencies without the bucket rule: start from proportional ones, move slots one by one to where they save most. */
-static double free_freqs(const struct symbols *s, const struct slot_bits *bits, uint32_t *freq) {
+/* Slots in proportion to counts; what a symbol may not have goes to those after it. */
+static void share_slots(struct symbols *s, uint32_t max_freq) {
+  double slots = N_SLOTS, count = s->total;
+  for (uint32_t i = 0; i < s->n; i++) {
+    s->ideal[i] = count > 0 ? s->count[i] / count * slots : slots / (s->n - i);
+    if (s->ideal[i] <= max_freq) continue;
+    s->ideal[i] = max_freq;
+    slots -= max_freq, count -= s->count[i];
+  }
+}
+
+/* Best frequencies without the bucket rule: start from the ideal ones, move slots one by one to where they save most. */
+static double free_freqs(const struct symbols *s, uint32_t max_freq, const struct slot_bits *bits, uint32_t *freq) {
   int32_t left = N_SLOTS;
   for (uint32_t i = 0; i < s->n; i++) {
-    double ideal = s->total > 0 ? s->count[i] / s->total * 256.0 : 1;
-    freq[i] = ideal < 1 ? 1 : ideal > 255 ? MAX_FREQ : (uint32_t)ideal;
+    freq[i] = s->ideal[i] < 1 ? 1 : (uint32_t)s->ideal[i];
     left -= (int32_t)freq[i];
   }
   while (left) {
@@ -54,7 +65,7 @@ static double free_freqs(const struct symbols *s, const struct slot_bits *bits, 
     double best_gain = 0;
     for (uint32_t i = 0; i < s->n; i++) {
       uint32_t to = left > 0 ? freq[i] + 1 : freq[i] - 1;
-      if (to < 1 || to > MAX_FREQ) continue;
+      if (to < 1 || to > max_freq) continue;
       double gain = s->count[i] * (bits->of[freq[i]] - bits->of[to]);
       if (best == s->n || gain > best_gain) best = i, best_gain = gain;
     }
@@ -68,7 +79,8 @@ static double free_freqs(const struct symbols *s, const struct slot_bits *bits, 
 
 /* Cheapest frequencies for the runs in the order `order` of s, obeying the bucket rule; freq in that order. Each frequency
  * is sought within `slack` of its ideal; a negative result says that none fit. */
-static double ordered_freqs(const struct symbols *s, const uint8_t *order, const struct slot_bits *bits, double slack, uint32_t *freq) {
+static double ordered_freqs(const struct symbols *s, const uint8_t *order, uint32_t max_freq, const struct slot_bits *bits, double slack,
+                            uint32_t *freq) {
   static const double none = 1e300;
   double cost[2][N_SLOTS + 1];
   uint8_t chosen[TANSY_N_SYMBOLS][N_SLOTS + 1];
@@ -77,10 +89,9 @@ static double ordered_freqs(const struct symbols *s, const uint8_t *order, const
   for (uint32_t i = 0; i < s->n; i++) {
     const double *from = cost[i & 1];
     double *to = cost[1 - (i & 1)];
-    double count = s->count[order[i]];
-    double ideal = s->total > 0 ? count / s->total * 256.0 : 1;
+    double count = s->count[order[i]], ideal = s->ideal[order[i]];
     double low = ideal - slack - ideal * slack / 20, high = ideal + slack + ideal * slack / 20;
-    uint32_t f_low = low < 1 ? 1 : (uint32_t)low, f_high = high > 254 ? MAX_FREQ : (uint32_t)high + 1;
+    uint32_t f_low = low < 1 ? 1 : (uint32_t)low, f_high = high > max_freq - 1 ? max_freq : (uint32_t)high + 1;
     for (uint32_t p = 0; p <= N_SLOTS; p++) to[p] = none;
     for (uint32_t p = 0; p < N_SLOTS; p++) {
       if (from[p] >= none) continue;
@@ -102,7 +113,7 @@ static double ordered_freqs(const struct symbols *s, const uint8_t *order, const
 }
 
 /* Searches an order. Returns the cost; `order` indexes s. */
-static double arrange(const struct symbols *s, const struct slot_bits *bits, double bound, uint8_t *order, uint32_t *freq) {
+static double arrange(const struct symbols *s, uint32_t max_freq, const struct slot_bits *bits, double bound, uint8_t *order, uint32_t *freq) {
   /* first guess: small runs in pairs around bucket edges, large ones between the pairs */
   uint32_t n_large = 0, n = 0;
   while (n_large < s->n && s->count[n_large] * 17 >= s->total) n_large++;
@@ -114,8 +125,8 @@ static double arrange(const struct symbols *s, const struct slot_bits *bits, dou
     while (take--) order[n++] = (uint8_t)--small;
   }
   double slack = 4;
-  double best = ordered_freqs(s, order, bits, slack, freq);
-  while (best < 0) best = ordered_freqs(s, order, bits, slack *= 4, freq); /* 16 slots each always fit */
+  double best = ordered_freqs(s, order, max_freq, bits, slack, freq);
+  while (best < 0) best = ordered_freqs(s, order, max_freq, bits, slack *= 4, freq); /* 16 slots each always fit */
   const double enough = bound + 0.0003 * bound;
   bool better = true;
   uint32_t trial_freq[TANSY_N_SYMBOLS];
@@ -125,7 +136,7 @@ static double arrange(const struct symbols *s, const struct slot_bits *bits, dou
       for (uint32_t j = i + 1; j < s->n && best > enough; j++) {
         uint8_t swap = order[i];
         order[i] = order[j], order[j] = swap;
-        double cost = ordered_freqs(s, order, bits, 4, trial_freq);
+        double cost = ordered_freqs(s, order, max_freq, bits, 4, trial_freq);
         if (cost >= 0 && cost < best) {
           best = cost;
           memcpy(freq, trial_freq, sizeof trial_freq);
@@ -139,20 +150,22 @@ static double arrange(const struct symbols *s, const struct slot_bits *bits, dou
 }
 
 /* cost of coding with the n commonest symbols; those after them are escapes, coded in place as the commonest */
-static double cost_with(const struct symbols *all, uint32_t n, double escape_bits, const struct slot_bits *bits, int arranged,
-                        struct symbols *kept, uint8_t *order, uint32_t *freq) {
+static double cost_with(const struct symbols *all, uint32_t n, double escape_bits, uint32_t max_freq, const struct slot_bits *bits,
+                        int arranged, struct symbols *kept, uint8_t *order, uint32_t *freq) {
   *kept = *all;
   kept->n = n;
   double escaped = 0;
   for (uint32_t i = n; i < all->n; i++) escaped += all->count[i];
   kept->count[0] += escaped;
-  double cost = free_freqs(kept, bits, freq);
+  share_slots(kept, max_freq);
+  double cost = free_freqs(kept, max_freq, bits, freq);
   for (uint32_t i = 0; i < n; i++) order[i] = (uint8_t)i;
-  if (arranged) cost = arrange(kept, bits, cost, order, freq);
+  if (arranged) cost = arrange(kept, max_freq, bits, cost, order, freq);
   return cost + escaped * escape_bits + 12.0 * n; /* a run takes 12 bits of the head */
 }
 
-void tansy_fit_table(const double *counts, double escape_bits, int arranged, struct tansy_runs *runs, struct tansy_costs *costs) {
+void tansy_fit_table(const double *counts, double escape_bits, uint32_t max_freq, int arranged, struct tansy_runs *runs,
+                     struct tansy_costs *costs) {
   struct slot_bits bits;
   bits.of[0] = 1e9;
   for (int f = 1; f <= N_SLOTS; f++) bits.of[f] = 8 - tansy_log2(f);
@@ -164,9 +177,10 @@ void tansy_fit_table(const double *counts, double escape_bits, int arranged, str
       all.count[all.n++] = counts[v];
       all.total += counts[v];
     }
-  /* a table has at least two runs: 256 slots do not fit a byte */
-  for (uint32_t v = 8; all.n < 2; v = (v + 1) % TANSY_N_SYMBOLS)
-    if (counts[v] <= 0 && !(all.n && all.symbol[0] == v)) all.symbol[all.n++] = (uint8_t)v;
+  /* as many runs as fill the slots */
+  const uint32_t min_runs = N_SLOTS / max_freq + 1;
+  for (uint32_t v = 8; all.n < min_runs; v = (v + 1) % TANSY_N_SYMBOLS)
+    if (counts[v] <= 0) all.symbol[all.n++] = (uint8_t)v;
   sort_symbols(&all);
 
   struct symbols kept, best_kept = all;
@@ -174,8 +188,8 @@ void tansy_fit_table(const double *counts, double escape_bits, int arranged, str
   uint32_t freq[TANSY_N_SYMBOLS] = {0}, best_freq[TANSY_N_SYMBOLS] = {0};
   double best = -1;
   /* dropping the rarest symbols one after another: cost falls, then rises */
-  for (uint32_t n = all.n, worse = 0; n >= 2 && worse < 2; n--) {
-    double cost = cost_with(&all, n, escape_bits, &bits, arranged, &kept, order, freq);
+  for (uint32_t n = all.n, worse = 0; n >= min_runs && worse < 2; n--) {
+    double cost = cost_with(&all, n, escape_bits, max_freq, &bits, arranged, &kept, order, freq);
     if (best < 0 || cost < best) {
       best = cost;
       best_kept = kept;

@@ -24,7 +24,7 @@ struct single {
   double far_bits;    /* more for a weight outside the coded range, on average: its magnitude */
 };
 
-static struct single fit_single(const struct histogram *h, uint32_t raw_bits, int arranged, struct tansy_runs *runs) {
+static struct single fit_single(const struct histogram *h, uint32_t raw_bits, uint32_t max_freq, int arranged, struct tansy_runs *runs) {
   double counts[TANSY_N_SYMBOLS] = {0}, far = h->outside;
   double magnitude_bits = h->outside * 8; /* beyond the least magnitude that escape_bits_at allows for */
   for (int32_t z = -RANGE; z < RANGE; z++) {
@@ -36,7 +36,7 @@ static struct single fit_single(const struct histogram *h, uint32_t raw_bits, in
   struct single single = {.escape_bits = 16, .far_bits = far > 0 ? magnitude_bits / far : 0};
   for (int round = 0; round < 3; round++) {
     struct tansy_costs costs;
-    tansy_fit_table(counts, single.escape_bits, arranged && round == 2, runs, &costs);
+    tansy_fit_table(counts, single.escape_bits, max_freq, arranged && round == 2, runs, &costs);
     double n_escapes = far;
     single.bits = far * (costs.bits[runs->commonest] + single.escape_bits) + magnitude_bits + h->total * raw_bits + 12.0 * runs->n_runs;
     uint32_t has_run = 0;
@@ -55,8 +55,13 @@ static enum tansy_status plan_raw_bits(struct tansy_integers z, const struct his
                                        struct tansy_coding_plan *plan) {
   plan->raw_bits = raw_bits;
   plan->n_tables = 1;
-  struct single single = fit_single(h, raw_bits, 1, &plan->tables[0]);
+  struct single single = fit_single(h, raw_bits, TANSY_MAX_FREQ, 1, &plan->tables[0]);
   plan->bits = single.bits;
+  if (!tansy_has_fast_freqs(&plan->tables[0])) {
+    struct tansy_runs runs;
+    double bits = fit_single(h, raw_bits, TANSY_FAST_MAX_FREQ, 1, &runs).bits;
+    if (bits <= (1 + TANSY_FAST_FREQ_PRICE) * plan->bits) plan->tables[0] = runs, plan->bits = bits;
+  }
   return max_tables > 1 ? tansy_classes_choose(z, max_tables, single.escape_bits, single.far_bits, plan) : TANSY_OK;
 }
 
@@ -75,7 +80,7 @@ enum tansy_status tansy_coding_plan_make(struct tansy_integers z, uint32_t n_row
 
   double single[TANSY_MAX_RAW_BITS + 1], least = -1;
   for (uint32_t r = 0; r <= TANSY_MAX_RAW_BITS; r++) {
-    single[r] = fit_single(&h, r, 0, &plan->tables[0]).bits;
+    single[r] = fit_single(&h, r, TANSY_MAX_FREQ, 0, &plan->tables[0]).bits;
     if (least < 0 || single[r] < least) least = single[r];
   }
   /* several tables can favour other raw bits than one does, but not by much */
