@@ -19,7 +19,7 @@ struct tansy_costs {
   double bits[TANSY_N_SYMBOLS];
 };
 
-/* Decoders are a fifth faster where all frequencies of a matrix fit the dot's 7 bits (kernels/ans_simd.h); the encoder keeps to
+/* Decoders are faster where all frequencies of a matrix fit the dot's 7 bits (kernels/ans_simd.h); the encoder keeps to
  * that where it costs at most this share of the matrix. */
 enum { TANSY_MAX_FREQ = 255, TANSY_FAST_MAX_FREQ = 127 };
 #define TANSY_FAST_FREQ_PRICE 0.0025
