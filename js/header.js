@@ -57,7 +57,8 @@ async function readUpTo(source, front, nbytes, signal) {
   const out = newBytes(nbytes);
   out.set(front);
   let at = front.length;
-  for await (const piece of source.read(at, nbytes - at, signal)) {
+  for await (const given of source.read(at, nbytes - at, signal)) {
+    const piece = given.subarray(0, nbytes - at); /* more than was asked for is cut off, as in loader.js */
     out.set(piece, at);
     at += piece.length;
   }

@@ -28,6 +28,9 @@ const SAMPLER = /** @type {const} */ ({
   seed: { type: 'integer', min: 0, max: Number.MAX_SAFE_INTEGER },
 });
 
+/** The engine takes 0 for "off", but who asks for 0 wants the likeliest token alone; not 0 as an f32 either. */
+const LEAST_TOP_P = 2 ** -126;
+
 const GENERATE = /** @type {const} */ ({
   ...SAMPLER,
   maxTokens: { type: 'integer', min: 0, max: 2 ** 31 },
@@ -205,6 +208,7 @@ export function checkGenerateOptions(options) {
   const out = /** @type {CheckedGenerateOptions} */ (check('generate', GENERATE, options));
   checkSignal(out.signal);
   checkFunction('onToken', out.onToken);
+  out.topP = Math.max(out.topP, LEAST_TOP_P);
   return out;
 }
 

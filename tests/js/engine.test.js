@@ -254,6 +254,23 @@ test('seeds: the same one gives the same text, others another; a caller may leav
   model.dispose();
 });
 
+test('a Source of one’s own that gives more than it was asked for', async () => {
+  const read = async function* (/** @type {number} */ offset, /** @type {number} */ nbytes) {
+    yield file.subarray(offset, offset + nbytes + 99);
+  };
+  const model = await load({ name: 'mine', size: file.length, sequential: false, rereadable: true, read, close: async () => {} }, { wasmUrl });
+  model.dispose();
+});
+
+test('topP 0 is the likeliest token, whatever the seed, as is any value that is nearly 0', async () => {
+  const model = await open();
+  const options = { temperature: 5, topK: 0, minP: 0, maxTokens: 12, ignoreEos: true };
+  const expected = await model.generate('story', { ...GREEDY, maxTokens: 12 }).text();
+  for (const topP of [0, 1e-60, 1e-6]) for (const seed of [1, 2]) assert.equal(await model.generate('story', { ...options, topP, seed }).text(), expected, `${topP}`);
+  assert.notEqual(await model.generate('story', { ...options, topP: 1, seed: 1 }).text(), expected);
+  model.dispose();
+});
+
 test('stop strings and end tokens', async () => {
   const model = await open();
   const all = await model.generate('x', { ...GREEDY, maxTokens: 40 }).text();
