@@ -68,6 +68,8 @@ export class HttpSource {
   #modified = null;
   #answered = false;
   #closed = false;
+  /** of who answers, where redirects end */
+  #origin;
   /** A whole body that a read has left, for the next one that begins behind it. Whoever reads on in it takes it out: two reads at
    * once, as when a server gives up ranges in the middle of a file, have a body each.
    * @type {Body | undefined} */
@@ -81,6 +83,7 @@ export class HttpSource {
    */
   constructor(url, retry = {}) {
     this.#url = url;
+    this.#origin = url.origin;
     this.name = url.protocol === 'data:' || url.protocol === 'blob:' ? `the ${url.protocol} address` : url.href;
     this.#retry = { attempts: retry.attempts ?? 5, delayMs: retry.delayMs ?? 250, stallMs: retry.stallMs ?? 30000 };
   }
@@ -104,7 +107,7 @@ export class HttpSource {
     try {
       while (offset < end) {
         try {
-          body = this.#takeLeft(offset) ?? (await this.#request(offset, end, failures > 0, signal));
+          body = this.#takeLeft(offset) ?? (await this.#request(offset, end, failures, signal));
           if (body === undefined) return; /* at or past the end of the file */
           while (body.isWhole && body.position < offset) if ((await this.#next(body, offset - body.position, signal)) === undefined) return;
           for (;;) {
@@ -164,12 +167,14 @@ export class HttpSource {
    * A body that is positioned at `offset`, or whole.
    * @param {number} offset
    * @param {number} end
-   * @param {boolean} resuming
+   * @param {number} failures so far, in a row
    * @param {AbortSignal} [signal]
    * @returns {Promise<Body | undefined>}
    */
-  async #request(offset, end, resuming, signal) {
+  async #request(offset, end, failures, signal) {
     if (this.size !== undefined && offset >= this.size) return undefined;
+    /* Chromium shows nothing of a compressed answer to a Range: before giving up, one request goes without */
+    const whole = !this.#answered && failures > 0 && failures === this.#retry.attempts - 1;
     const controller = new AbortController();
     const stop = () => controller.abort();
     throwIfAborted(signal);
@@ -178,7 +183,7 @@ export class HttpSource {
     let response;
     this.counters.requests++;
     try {
-      response = await fetch(this.#url, { headers: this.#headers(offset, end, resuming), signal: controller.signal, cache: 'no-store' });
+      response = await fetch(this.#url, { headers: whole ? {} : this.#headers(offset, end, failures > 0), signal: controller.signal, cache: 'no-store' });
     } catch (error) {
       throwIfAborted(signal);
       throw new Dropped(controller.signal.aborted ? 'no answer' : reasonOf(error));
@@ -191,9 +196,9 @@ export class HttpSource {
       if (response.status === 206 && isEncoded(response.headers) && !this.sequential) {
         controller.abort();
         this.sequential = true;
-        return await this.#request(offset, end, resuming, signal);
+        return await this.#request(offset, end, failures, signal);
       }
-      return this.#accept(response, offset, controller);
+      return this.#accept(response, offset, controller, whole);
     } catch (error) {
       controller.abort();
       throw error;
@@ -212,7 +217,7 @@ export class HttpSource {
     headers.Range = `bytes=${offset}-${end - 1}`;
     /* If-Range makes a foreign server ask for permission first (CORS preflight), so there the answer's ETag is compared instead */
     const page = globalThis.location?.origin;
-    const foreign = page !== undefined && page !== this.#url.origin;
+    const foreign = page !== undefined && page !== this.#origin;
     const validator = this.#etag !== null && !this.#etag.startsWith('W/') ? this.#etag : this.#etag === null ? this.#modified : null;
     if (resuming && this.#answered && validator !== null && !foreign) headers['If-Range'] = validator;
     return headers;
@@ -222,10 +227,12 @@ export class HttpSource {
    * @param {Response} response
    * @param {number} offset
    * @param {AbortController} controller
+   * @param {boolean} whole asked for without Range
    * @returns {Body | undefined}
    */
-  #accept(response, offset, controller) {
+  #accept(response, offset, controller, whole) {
     const { status, headers } = response;
+    if (response.redirected) this.#origin = new URL(response.url).origin;
     if (TRANSIENT.has(status)) throw new Dropped(`HTTP ${status}`, retryAfter(headers));
     if (status === 416) {
       /* "the file has only N bytes" */
@@ -247,7 +254,7 @@ export class HttpSource {
     }
     const length = isEncoded(headers) ? '' : headers.get('content-length') ?? '';
     this.#check(headers, /^\d+$/.test(length) ? Number(length) : undefined);
-    this.sequential = true;
+    if (!whole || isEncoded(headers)) this.sequential = true;
     return new Body(reader, 0, this.size ?? Infinity, controller, true);
   }
 

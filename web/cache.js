@@ -267,7 +267,7 @@ export class CachedSource {
    */
   async #isCurrent(record) {
     if (!record.complete && record.validator === null) return false; // nothing would tell two versions apart
-    const probe = new HttpSource(new URL(this.#url), { attempts: 1 });
+    const probe = new HttpSource(new URL(this.#url), { attempts: 2, delayMs: 10 });
     try {
       for await (const _ of probe.read(0, 1)) break;
       return (probe.validator ?? null) === record.validator && (probe.size === undefined || probe.size === record.size);
@@ -340,7 +340,7 @@ export class CachedSource {
     try {
       const due = this.#writer.write(piece, offset);
       this.#have.add(offset, offset + piece.length);
-      if (due && this.#http.size !== undefined) await this.#writer.record(this.#makeRecord(false));
+      if (due && this.#http.size !== undefined) await this.#writer.record(this.#makeRecord(this.#http.size, false));
     } catch (error) {
       await this.#stopCaching(error);
     }
@@ -353,11 +353,11 @@ export class CachedSource {
   }
 
   /**
+   * @param {number} size
    * @param {boolean} complete
    * @returns {CacheRecord}
    */
-  #makeRecord(complete) {
-    const size = /** @type {number} */ (this.size);
+  #makeRecord(size, complete) {
     return { url: this.#url, validator: this.#http.validator ?? this.#record?.validator ?? null, size, complete, ranges: this.#have.toJSON() };
   }
 
@@ -375,9 +375,11 @@ export class CachedSource {
       return;
     }
     try {
-      if (this.size !== undefined && this.#have.isWhole(this.size)) {
-        writer.handle.truncate(this.size);
-        await writer.record(this.#makeRecord(true));
+      // A compressed body comes without a length: the file ends where what came does.
+      const size = this.size ?? this.#have.list.at(-1)?.[1];
+      if (size !== undefined && this.#have.isWhole(size)) {
+        writer.handle.truncate(size);
+        await writer.record(this.#makeRecord(size, true));
       }
       this.#writer = null;
       writer.close();
@@ -403,11 +405,12 @@ export class CachedSource {
     if (!writer) return false;
     this.#writer = null;
     try {
-      if (this.size !== undefined) await writer.record(this.#makeRecord(false));
+      if (this.size !== undefined) await writer.record(this.#makeRecord(this.size, false));
     } catch {
       // What the last record says is still true.
     }
     writer.close();
+    if (this.size === undefined) await this.#remove();
     return false;
   }
 
@@ -449,6 +452,7 @@ export async function cachedModels() {
  */
 export async function forgetModels(url) {
   const folder = await openFolder();
-  const urls = url === undefined ? (await cachedModels()).map((model) => model.url) : [new URL(url, globalThis.document?.baseURI).href];
-  for (const one of urls) await remove(folder, await nameOf(one));
+  // All: also what a page that was closed has left without a record; records before their data.
+  if (url === undefined) for (const file of (await folder.names()).sort().reverse()) await folder.remove(file);
+  else await remove(folder, await nameOf(new URL(url, globalThis.document?.baseURI).href));
 }

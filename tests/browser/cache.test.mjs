@@ -97,6 +97,39 @@ describe('the cache in Chromium', { skip, timeout }, () => {
       assert.equal((await models(page))[0].complete, true);
     }, /ERR_/));
 
+  /** Everything in the cache's folder. @param {import('playwright-core').Page} page */
+  const filesIn = (page) =>
+    page.evaluate(async () => {
+      const names = [];
+      for await (const name of (await (await navigator.storage.getDirectory()).getDirectoryHandle('tansy')).keys()) names.push(name);
+      return names;
+    });
+
+  it('keeps what a server compresses on the way, which tells no length', () =>
+    inPage(async (page, server) => {
+      server.habits.gzip = true;
+      server.habits.failAfter = Math.floor(fileNbytes * 0.4);
+      assert.equal(await tell(page, { retry: { attempts: 2, delayMs: 10 } }), 'TANSY_NETWORK');
+      assert.deepEqual(await filesIn(page), [], 'a part cannot be gone on with, and does not stay');
+      server.habits.failAfter = Infinity;
+      assert.equal(await tell(page), expected);
+      assert.deepEqual(await models(page), [{ url: server.url + MODEL_PATH, size: fileNbytes, complete: true }]);
+      server.habits.bytesPerSecond = 1_000_000; // so that little comes before the question is withdrawn
+      const before = server.sent.nbytes;
+      assert.equal(await tell(page), expected);
+      assert.ok(server.sent.nbytes - before < fileNbytes / 2, `${server.sent.nbytes - before} bytes`);
+    }, /ERR_/));
+
+  it('forgetModels() forgets also what has no record', () =>
+    inPage(async (page) => {
+      assert.equal(await tell(page), expected);
+      const [data] = (await filesIn(page)).filter((name) => name.endsWith('.data'));
+      await page.evaluate(async (name) => (await (await navigator.storage.getDirectory()).getDirectoryHandle('tansy')).removeEntry(name), data.replace('.data', '.json'));
+      assert.deepEqual(await filesIn(page), [data]);
+      await page.evaluate(async () => (await import('/dist/tansy.esm.js')).forgetModels());
+      assert.deepEqual(await filesIn(page), []);
+    }));
+
   it('fetches a file again when it changed on the server', () =>
     inPage(async (page, server) => {
       assert.equal(await tell(page), expected);

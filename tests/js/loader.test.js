@@ -109,6 +109,34 @@ test('30 dropped connections: finished, at most 105 % of the file sent, If-Range
   );
 });
 
+test('a page of this origin sends If-Range here, and not where a redirect leads: another site would be asked for permission', async () => {
+  const { createServer } = await import('node:http');
+  const drops = { cutAfter: (/** @type {{n: number}} */ { n }) => (n === 1 ? 5000 : undefined) };
+  const far = await serveFile(FILE, drops);
+  const near = await serveFile(FILE, drops);
+  const origin = (/** @type {string} */ url) => new URL(url).origin;
+  const door = createServer((_, response) => void response.writeHead(302, { Location: far.url }).end());
+  await new Promise((resolve) => door.listen(0, '127.0.0.1', () => resolve(undefined)));
+  const { port } = /** @type {import('node:net').AddressInfo} */ (door.address());
+  const before = Object.getOwnPropertyDescriptor(globalThis, 'location');
+  const visit = (/** @type {string} */ url) => {
+    Object.defineProperty(globalThis, 'location', { value: { href: url, origin: origin(url) }, configurable: true });
+    return loadFile(url);
+  };
+  try {
+    await visit(near.url);
+    await visit(`http://127.0.0.1:${port}/model.tansy`);
+    assert.ok(near.requests.some(({ ifRange }) => ifRange === '"v1"'));
+    assert.ok(far.requests.length > 2 && far.requests.every(({ ifRange }) => ifRange === undefined));
+  } finally {
+    if (before === undefined) Reflect.deleteProperty(globalThis, 'location');
+    else Object.defineProperty(globalThis, 'location', before);
+    door.closeAllConnections();
+    door.close();
+    await Promise.all([near.close(), far.close()]);
+  }
+});
+
 test('a server without Range that drops is read again from the start', () =>
   withServer({ noRange: true, cutAfter: ({ n }) => (n < 2 ? 100000 * (n + 1) : undefined) }, async (server) => {
     await loadFile(server.url);

@@ -8,6 +8,7 @@ import { PassThrough, Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { createGzip } from 'node:zlib';
 
 export const root = fileURLToPath(new URL('../../../', import.meta.url));
 
@@ -24,6 +25,7 @@ const TYPES = new Map([
  * @typedef {object} Habits
  * @property {boolean} [isolated]  sends COOP and COEP
  * @property {boolean} [ranges]    honours Range; true when left out
+ * @property {boolean} [gzip]      compresses files that are not scripts or pages, and so sends no length and no ranges of them
  * @property {boolean} [cors]      lets other origins read
  * @property {string} [csp]        Content-Security-Policy of every document
  * @property {number} [bytesPerSecond]  of files that are not scripts or pages
@@ -38,7 +40,7 @@ export async function startServer(habits = {}) {
   const requests = [];
   const sent = { nbytes: 0 };
   const server = createServer(async (request, response) => {
-    const { isolated, ranges = true, cors, csp, bytesPerSecond = Infinity, failAfter = Infinity, version = '', extra = new Map() } = habits;
+    const { isolated, ranges = true, gzip, cors, csp, bytesPerSecond = Infinity, failAfter = Infinity, version = '', extra = new Map() } = habits;
     const { pathname } = new URL(request.url ?? '/', 'http://localhost');
     requests.push(`${request.method} ${pathname}${request.headers.range ? ` ${request.headers.range}` : ''}`);
     if (isolated) {
@@ -64,7 +66,9 @@ export async function startServer(habits = {}) {
     if (csp && type.startsWith('text/html')) response.setHeader('Content-Security-Policy', csp);
     response.setHeader('ETag', `"${found.nbytes}-${found.version}${version}"`);
     let [begin, end] = [0, found.nbytes];
-    if (ranges) {
+    const isPage = TYPES.has(extname(found.name));
+    const packs = gzip && !isPage;
+    if (ranges && !packs) {
       response.setHeader('Accept-Ranges', 'bytes');
       const match = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '');
       if (match) {
@@ -78,11 +82,11 @@ export async function startServer(habits = {}) {
         response.setHeader('Content-Range', `bytes ${begin}-${end - 1}/${found.nbytes}`);
       }
     }
-    response.setHeader('Content-Length', end - begin);
+    if (packs) response.setHeader('Content-Encoding', 'gzip');
+    else response.setHeader('Content-Length', end - begin);
     const body = request.method === 'HEAD' ? Readable.from([]) : found.read(begin, end);
-    const isPage = TYPES.has(extname(found.name));
     // A client that goes away, and a connection that is to fail, are no errors here.
-    await pipeline(body, isPage ? new PassThrough() : throttle, response).catch(() => response.destroy());
+    await pipeline(body, packs ? createGzip({ level: 1 }) : new PassThrough(), isPage ? new PassThrough() : throttle, response).catch(() => response.destroy());
 
     /** @param {AsyncIterable<Buffer>} pieces */
     async function* throttle(pieces) {
