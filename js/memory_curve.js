@@ -1,6 +1,8 @@
 /**
  * memory_curve.js: what memory buys on this device: a model is moved through budgets and timed in each, then moved back.
  */
+import { TansyError } from './errors.js';
+import { shown } from './units.js';
 
 /**
  * @typedef {object} CurvePoint
@@ -30,6 +32,7 @@ const MEASURE_MS = 800;
  * @returns {AsyncGenerator<CurvePoint, void, void>}
  */
 export async function* memoryCurve(model, { points = 5, signal } = {}) {
+  if (!Number.isInteger(points) || points < 2) throw new TansyError('TANSY_OPTION', `points must be an integer of at least 2; got ${shown(points)}.`);
   const { minBytes, maxBytes, budgetBytes: before } = await model.stats();
   const nPages = Math.max(0, maxBytes - minBytes) / PAGE_NBYTES;
   try {

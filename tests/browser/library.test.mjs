@@ -80,6 +80,17 @@ describe('tansy in Chromium', { skip, timeout }, () => {
     }
   }
 
+  it('a script tag gives every function that the module gives', () =>
+    inPage({}, async (page) => {
+      const names = await page.evaluate(async () => {
+        await new Promise((resolve) => document.head.append(Object.assign(document.createElement('script'), { src: '/dist/tansy.js', onload: resolve })));
+        const functions = (/** @type {object} */ names) => Object.keys(names).filter((name) => /^[a-z]/.test(name)).sort();
+        return [functions(window.tansy), functions(await import('/dist/tansy.esm.js'))];
+      });
+      assert.ok(names[0].includes('load'));
+      assert.deepEqual(names[0], names[1]);
+    }));
+
   for (const [what, path] of [
     ['one script tag', '/tests/browser/pages/script.html'],
     ['an ES module', '/tests/browser/pages/module.html'],

@@ -168,6 +168,7 @@ test('memoryCurve: speed at a few budgets, and the model is back where it was', 
   assert.deepEqual([points[0].budgetBytes, points[2].heapBytes], [stats.minBytes, stats.maxBytes]);
   assert.ok(points.every(({ heapBytes, budgetBytes, tokensPerSecond }) => heapBytes <= budgetBytes && tokensPerSecond > 0));
   assert.equal(model.stats().heapLimitBytes, stats.heapLimitBytes);
+  for (const few of [1, 0, 2.5, NaN]) await assert.rejects(memoryCurve(model, { points: few }).next(), { code: 'TANSY_OPTION', message: /points/ });
   const stop = new AbortController();
   await assert.rejects(
     async () => {
