@@ -126,7 +126,7 @@ export class HttpSource {
           if (++failures >= this.#retry.attempts)
             throw new TansyError(
               'TANSY_NETWORK',
-              `${this.name} failed ${failures} times in a row (${error.message}); check the connection and load again.`,
+              `${this.name} failed ${failures === 1 ? 'once' : `${failures} times in a row`} (${error.message}); check the connection${this.#answered || !this.#isForeign() ? '' : ', and that the server lets this page read the file (Access-Control-Allow-Origin)'}, and load again.`,
               { url: this.name },
               error,
             );
@@ -205,6 +205,12 @@ export class HttpSource {
     }
   }
 
+  /** Whether a page reads from another origin than its own, which that server must allow. */
+  #isForeign() {
+    const page = globalThis.location?.origin;
+    return page !== undefined && page !== this.#origin;
+  }
+
   /**
    * @param {number} offset
    * @param {number} end
@@ -216,10 +222,8 @@ export class HttpSource {
     if (this.sequential || this.#url.protocol === 'data:') return headers;
     headers.Range = `bytes=${offset}-${end - 1}`;
     /* If-Range makes a foreign server ask for permission first (CORS preflight), so there the answer's ETag is compared instead */
-    const page = globalThis.location?.origin;
-    const foreign = page !== undefined && page !== this.#origin;
     const validator = this.#etag !== null && !this.#etag.startsWith('W/') ? this.#etag : this.#etag === null ? this.#modified : null;
-    if (resuming && this.#answered && validator !== null && !foreign) headers['If-Range'] = validator;
+    if (resuming && this.#answered && validator !== null && !this.#isForeign()) headers['If-Range'] = validator;
     return headers;
   }
 

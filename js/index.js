@@ -25,9 +25,9 @@ import { readTensors } from './tensors.js';
 import { chooseThreads, isThreaded } from './threads.js';
 
 export { TansyError } from './errors.js';
-export { pickVariant, supports } from './instantiate.js';
 export { memoryCurve } from './memory_curve.js';
 export { Generation, Model } from './model.js';
+export { pickVariant, supports } from './variants.js';
 
 /** @typedef {import('./options.js').LoadOptions} LoadOptions */
 /** @typedef {import('./options.js').GenerateOptions} GenerateOptions */
@@ -40,6 +40,18 @@ export { Generation, Model } from './model.js';
 /** @typedef {import('./model.js').ModelStats} ModelStats */
 /** @typedef {import('./model.js').ModelConfig} ModelConfig */
 /** @typedef {import('./chat.js').ChatMessage} ChatMessage */
+/** @typedef {import('./http_source.js').RetryOptions} RetryOptions */
+/** @typedef {import('./model_info.js').MemoryByKind} MemoryByKind */
+/** @typedef {import('./tensors.js').TensorInfo} TensorInfo */
+/** @typedef {import('./model.js').Goal} Goal */
+/** @typedef {import('./steer.js').GeneratedLogprob} GeneratedLogprob */
+/** @typedef {import('./schema/response_format.js').ResponseFormat} ResponseFormat */
+/** @typedef {import('./openai/types.js').ChatBody} ChatBody */
+/** @typedef {import('./openai/types.js').CompletionBody} CompletionBody */
+/** @typedef {import('./openai/types.js').ChatCompletion} ChatCompletion */
+/** @typedef {import('./openai/types.js').ChatCompletionChunk} ChatCompletionChunk */
+/** @typedef {import('./openai/types.js').Completion} Completion */
+/** @typedef {import('./openai/types.js').Usage} Usage */
 
 const OVER_BUDGET = 9; /* TANSY_ERR_OVER_BUDGET */
 

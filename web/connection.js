@@ -33,8 +33,11 @@ export class Connection {
   /** @type {Error | null} why no more calls are taken */
   #closed = null;
 
-  /** @param {Worker} worker */
-  constructor(worker) {
+  /**
+   * @param {Worker} worker
+   * @param {string} script its address, for messages
+   */
+  constructor(worker, script) {
     this.#worker = worker;
     worker.onmessage = (event) => this.#receive(event.data);
     worker.onmessageerror = () => this.#die('sent something this page cannot read');
@@ -43,7 +46,7 @@ export class Connection {
       this.#die(
         event.message
           ? `stopped: ${event.message}`
-          : 'did not start. Its script must be reachable, served as JavaScript, and allowed by the Content-Security-Policy (worker-src)',
+          : `did not start. Its script ${script} must be reachable, served as JavaScript, and allowed by the Content-Security-Policy (worker-src); in a bundle, copy the package's dist/tansy-* beside it or name the script with workerUrl`,
       );
     };
   }

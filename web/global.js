@@ -3,4 +3,4 @@
  * modules have, by the address of that script (scripts/build-web.mjs).
  */
 
-export { TansyError, cachedModels, canRun, forgetModels, load, memoryCurve } from './index.js';
+export { TansyError, cachedModels, canRun, forgetModels, load, memoryCurve, pickVariant, supports } from './index.js';

@@ -16,6 +16,7 @@ import { nextChunk, sourceToMessage } from './protocol.js';
 
 export { TansyError };
 export { memoryCurve } from '../js/memory_curve.js';
+export { pickVariant, supports } from '../js/variants.js';
 export { cachedModels, forgetModels } from './cache.js';
 
 /**
@@ -31,6 +32,18 @@ export { cachedModels, forgetModels } from './cache.js';
 /** @typedef {import('../js/index.js').ModelConfig} ModelConfig */
 /** @typedef {import('../js/index.js').ChatMessage} ChatMessage */
 /** @typedef {import('../js/index.js').Fit} Fit */
+/** @typedef {import('../js/index.js').RetryOptions} RetryOptions */
+/** @typedef {import('../js/index.js').MemoryByKind} MemoryByKind */
+/** @typedef {import('../js/index.js').TensorInfo} TensorInfo */
+/** @typedef {import('../js/index.js').Goal} Goal */
+/** @typedef {import('../js/index.js').GeneratedLogprob} GeneratedLogprob */
+/** @typedef {import('../js/index.js').ResponseFormat} ResponseFormat */
+/** @typedef {import('../js/index.js').ChatBody} ChatBody */
+/** @typedef {import('../js/index.js').CompletionBody} CompletionBody */
+/** @typedef {import('../js/index.js').ChatCompletion} ChatCompletion */
+/** @typedef {import('../js/index.js').ChatCompletionChunk} ChatCompletionChunk */
+/** @typedef {import('../js/index.js').Completion} Completion */
+/** @typedef {import('../js/index.js').Usage} Usage */
 /** @typedef {string | URL | Blob | ArrayBuffer | ArrayBufferView | ReadableStream<Uint8Array>} SourceInput */
 
 /** Where this script is; webpack writes its place on the disk here. Not within `new URL`, or bundlers look for files of these names. */
@@ -43,20 +56,34 @@ const beside = (name) => new URL(name, here);
  * one-line module of the page's origin imports the worker from there. Served from the page's origin, no blob is made,
  * so `script-src 'self'` is enough.
  * @param {string | URL | undefined} workerUrl
- * @returns {Connection}
+ * @returns {Worker}
  */
-function connect(workerUrl) {
+function startWorker(workerUrl) {
   const options = /** @type {const} */ ({ type: 'module', name: 'tansy' });
   const url = workerUrl === undefined ? beside('tansy-worker.js') : new URL(workerUrl, document.baseURI);
   // Vite's development server runs a copy of this script in a folder of its own; the worker is where the package is.
-  if (workerUrl === undefined && url.pathname.includes('/.vite/deps')) return new Connection(new Worker(beside('../../tansy/dist/tansy-worker.js'), options));
+  if (workerUrl === undefined && url.pathname.includes('/.vite/deps')) return new Worker(beside('../../tansy/dist/tansy-worker.js'), options);
   if (/^https?:$/.test(url.protocol) && url.origin !== location.origin) {
     const blob = new Blob([`import ${JSON.stringify(url.href)};`], { type: 'text/javascript' });
-    return new Connection(new Worker(URL.createObjectURL(blob), options));
+    return new Worker(URL.createObjectURL(blob), options);
   }
-  if (workerUrl !== undefined) return new Connection(new Worker(url, options));
+  if (workerUrl !== undefined) return new Worker(url, options);
   // Bundlers find the worker by this very expression, and give it another name.
-  return new Connection(new Worker(new URL('./tansy-worker.js', import.meta.url), { type: 'module', name: 'tansy' }));
+  return new Worker(new URL('./tansy-worker.js', import.meta.url), { type: 'module', name: 'tansy' });
+}
+
+/** @param {string | URL | undefined} workerUrl @returns {Connection} */
+function connect(workerUrl) {
+  try {
+    return new Connection(startWorker(workerUrl), String(workerUrl ?? 'tansy-worker.js'));
+  } catch (error) {
+    // The browser refuses at once.
+    const advice =
+      location.protocol === 'file:'
+        ? 'A page that was opened as a file may not start workers: open it through a server, such as `python3 -m http.server` in its folder.'
+        : 'Check workerUrl, and the Content-Security-Policy (worker-src).';
+    throw new TansyError('TANSY_WORKER', `The worker that runs the model could not be started (${/** @type {Error} */ (error).message}). ${advice}`, {}, error);
+  }
 }
 
 /**

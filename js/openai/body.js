@@ -124,7 +124,7 @@ export function checkBody(body, kind) {
   for (const [name, value] of Object.entries(body)) {
     if (!Object.hasOwn(rules, name)) {
       const guess = nearest(name, Object.keys(rules));
-      throw badParam(cut(name), `There is no option "${cut(name)}"${guess === undefined ? '' : `; did you mean "${guess}"?`} for ${kind}.completions.create.`.replace('completion.', ''));
+      throw badParam(cut(name), `${kind === 'chat' ? 'chat.completions' : 'completions'}.create has no option "${cut(name)}"${guess === undefined ? '.' : `; did you mean "${guess}"? The names here are OpenAI's.`}`);
     }
     if (value === undefined || value === null) continue;
     rules[name](value, name);

@@ -20,16 +20,6 @@ const SECTIONS = /** @type {[title: string, intro: string, names: string[]][]} *
   ['Variants', '', ['supports', 'pickVariant']],
 ]);
 
-/** Types that are told though no entry exports them by name. */
-const INNER = new Map([
-  ['RetryOptions', 'js/http_source.js'],
-  ['MemoryByKind', 'js/model_info.js'],
-  ['Goal', 'js/model.js'],
-  ['TensorInfo', 'js/tensors.js'],
-  ['GeneratedLogprob', 'js/steer.js'],
-  ['ResponseFormat', 'js/schema/response_format.js'],
-  ...['ChatBody', 'CompletionBody', 'ChatCompletion', 'ChatCompletionChunk', 'Completion', 'Usage'].map((name) => /** @type {[string, string]} */ ([name, 'js/openai/types.js'])),
-]);
 /** Exported for types inside the package only. */
 const UNTOLD = new Set(['SamplerOptions', 'Engine']);
 
@@ -37,7 +27,7 @@ class Reference {
   constructor() {
     const { config } = ts.readConfigFile(join(root, 'tsconfig.json'), ts.sys.readFile);
     const { options } = ts.convertCompilerOptionsFromJson(config.compilerOptions, root);
-    const files = ['js/index.js', 'web/index.js', ...INNER.values()].map((path) => join(root, path));
+    const files = ['js/index.js', 'web/index.js'].map((path) => join(root, path));
     this.program = ts.createProgram(files, options);
     this.checker = this.program.getTypeChecker();
   }
@@ -150,7 +140,7 @@ class Reference {
     }
     if (symbol.flags & ts.SymbolFlags.Function) return [`### ${name}`, '', ...this.callable(name, symbol), ''];
     const type = this.checker.getDeclaredTypeOfSymbol(symbol);
-    const words = this.docOf(symbol);
+    const words = this.docOf(symbol) || (type.aliasSymbol ? this.docOf(type.aliasSymbol) : ''); // explained where it is defined
     const intro = [`### ${name}`, '', ...(words === '' ? [] : [words, ''])];
     // A union is shown as it is written, an object by its properties.
     if (type.isUnion() || !(type.flags & (ts.TypeFlags.Object | ts.TypeFlags.Intersection)))
@@ -173,7 +163,6 @@ export function apiPage() {
   const reference = new Reference();
   const inNode = reference.exportsOf('js/index.js');
   const inPage = reference.exportsOf('web/index.js');
-  const inner = new Map([...INNER].map(([name, path]) => [name, reference.exportsOf(path).get(name)]));
   const told = new Set(SECTIONS.flatMap(([, , names]) => names));
   const forgotten = [...inNode.keys()].filter((name) => !told.has(name) && !UNTOLD.has(name));
   if (forgotten.length > 0) throw new Error(`exported, but in no section of scripts/lib/reference.mjs: ${forgotten.join(', ')}`);
@@ -189,7 +178,7 @@ export function apiPage() {
   for (const [title, intro, names] of SECTIONS) {
     lines.push(`## ${title}`, '', ...(intro === '' ? [] : [intro, '']));
     for (const name of names) {
-      const symbol = inNode.get(name) ?? inner.get(name);
+      const symbol = inNode.get(name);
       if (!symbol) throw new Error(`${name} does not exist any more: take it out of scripts/lib/reference.mjs`);
       lines.push(...reference.entry(name, symbol));
     }
@@ -207,7 +196,7 @@ export function apiPage() {
   const methods = (/** @type {Map<string, ts.Symbol>} */ all) => new Map(reference.members(/** @type {ts.Symbol} */ (all.get('Model'))).methods.map((one) => [one.name, reference.typeText(reference.typeOf(one).getCallSignatures()[0].getReturnType())]));
   const [nodeMethods, pageMethods] = [methods(inNode), methods(inPage)];
   const awaited = [...pageMethods].filter(([name, type]) => type.startsWith('Promise<') && nodeMethods.get(name)?.startsWith('Promise<') === false).map(([name]) => `\`${name}\``);
-  const missing = [...nodeMethods.keys()].filter((name) => !pageMethods.has(name)).map((name) => `\`${name}\``);
+  const missing = [...[...told].filter((name) => !inPage.has(name)), ...[...nodeMethods.keys()].filter((name) => !pageMethods.has(name))].map((name) => `\`${name}\``);
   lines.push(`These methods of a model give a promise there, and not in Node: ${awaited.join(', ')}. Awaiting them everywhere is fine.`);
   if (missing.length > 0) lines.push(`Only Node has ${missing.join(', ')}.`);
   return `${lines.join('\n').replace(/\n{3,}/g, '\n\n').trim()}\n`;

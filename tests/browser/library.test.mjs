@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { pathToFileURL } from 'node:url';
 import { launchChromium, openPage, skip, timeout } from './lib/chromium.mjs';
 import { GREEDY, MODEL_PATH, PROMPT, nodeGreedy } from './lib/reference.mjs';
 import { root, startServer } from './lib/server.mjs';
@@ -366,10 +367,54 @@ describe('tansy in Chromium', { skip, timeout }, () => {
         assert.match(loud.message, /a broken worker/);
         const missing = await failureInPage(page, run, [MODEL_PATH, '/missing-worker.js']);
         assert.equal(missing.code, 'TANSY_WORKER');
-        assert.match(missing.message, /did not start/);
+        assert.match(missing.message, /did not start\. Its script \/missing-worker\.js must/);
       },
       { expectProblems: /missing-worker\.js|404|broken worker/ },
     ));
+
+  it('the script tag defines what the module exports, but for classes', () =>
+    inPage({}, async (page) => {
+      const names = await page.evaluate(async () => {
+        await new Promise((resolve) => document.head.append(Object.assign(document.createElement('script'), { src: '/dist/tansy.js', onload: resolve })));
+        const module = await import('/dist/tansy.esm.js');
+        return [Object.keys(window.tansy), Object.keys(module), module.pickVariant()];
+      });
+      assert.deepEqual(names[0].sort(), names[1].filter((name) => name !== 'Model' && name !== 'Generation').sort());
+      assert.match(names[2], /^(relaxed|simd128)$/);
+    }));
+
+  it('a page that was opened as a file is told to use a server', async () => {
+    const { page, close } = await openPage(browser);
+    try {
+      await page.goto(pathToFileURL(join(root, 'tests/browser/pages/blank.html')).href);
+      const failure = await page.evaluate(async () => {
+        await new Promise((resolve) => document.head.append(Object.assign(document.createElement('script'), { src: '../../../dist/tansy.js', onload: resolve })));
+        return window.tansy.load('model.tansy').catch((/** @type {any} */ error) => ({ code: error.code, message: error.message }));
+      });
+      assert.equal(failure.code, 'TANSY_WORKER');
+      assert.match(failure.message, /open it through a server/);
+    } finally {
+      await close();
+    }
+  });
+
+  it('a server that does not let other pages read is suspected of it', async () => {
+    const other = await startServer({});
+    try {
+      await inPage(
+        {},
+        async (page) => {
+          const run = async (/** @type {string} */ url) => (await import('/dist/tansy.esm.js')).load(url, { retry: { attempts: 1 } });
+          const failure = await failureInPage(page, run, `${other.url}${MODEL_PATH}`);
+          assert.equal(failure.code, 'TANSY_NETWORK');
+          assert.match(failure.message, /failed once .*Access-Control-Allow-Origin/);
+        },
+        { expectProblems: /CORS|Failed to load/ },
+      );
+    } finally {
+      await other.close();
+    }
+  });
 
   it('errors from the worker keep their codes', async () => {
     const truncated = modelBytes.slice(0, modelBytes.length - 1000);

@@ -170,7 +170,7 @@ for (const [body, code, param, words] of /** @type {[any, string, string | undef
   [{ messages: [{ content: 'a' }] }, 'TANSY_OPTION', 'messages[0]', /\{ role, content \}/],
   [{ messages: [{ role: 'user', content: 5 }] }, 'TANSY_OPTION', 'messages[0]', /a string or a list of parts; got 5/],
   [{ messages: [{ role: 'user', content: [{ type: 'image_url', image_url: {} }] }] }, 'TANSY_OPTION', 'messages[0]', /only \{ type: 'text'/],
-  [{ ...text, temprature: 1 }, 'TANSY_OPTION', 'temprature', /did you mean "temperature"/],
+  [{ ...text, temprature: 1 }, 'TANSY_OPTION', 'temprature', /chat\.completions\.create has no option "temprature"; did you mean "temperature"\? The names/],
   [{ ...text, temperature: 'hot' }, 'TANSY_OPTION', 'temperature', /number from 0 to 2; got "hot"/],
   [{ ...text, temperature: 3 }, 'TANSY_OPTION', 'temperature', /got 3/],
   [{ ...text, top_p: -1 }, 'TANSY_OPTION', 'top_p', /from 0 to 1/],

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { EMBEDDED_MODEL } from '../../demo/embedded.js';
-import { TansyError, canRun, load } from '../../js/index.js';
+import { TansyError, canRun, load, supports } from '../../js/index.js';
 import { root } from './lib/builds.js';
 
 const path = join(root, 'demo', EMBEDDED_MODEL);
@@ -155,4 +155,8 @@ for (const [what, call, code, words] of /** @type {[string, () => unknown, strin
 
 test('after all of that the model still works', async () => {
   assert.equal((await model.generate('Once', { maxTokens: 3, ignoreEos: true }).text()).length > 0, true);
+});
+
+test('a variant that does not exist', () => {
+  assert.throws(() => supports(/** @type {any} */ ('avx')), { code: 'TANSY_OPTION', message: /simd128 and relaxed; got "avx"/ });
 });

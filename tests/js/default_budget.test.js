@@ -162,6 +162,7 @@ test('the command line: --memory min, auto and none', async () => {
 
 test('memoryCurve: speed at a few budgets, and the model is back where it was', async () => {
   const { model, stats, ids } = await opened();
+  await assert.rejects(memoryCurve(model, { points: 1 }).next(), { code: 'TANSY_OPTION', message: /points must be an integer of at least 2; got 1/ });
   const points = [];
   for await (const point of memoryCurve(model, { points: 3 })) points.push(point);
   assert.deepEqual(points.map(({ budgetBytes }) => budgetBytes).sort((a, b) => a - b), points.map(({ budgetBytes }) => budgetBytes));

@@ -98,14 +98,17 @@ async function compile(file, text, options) {
 }
 
 /** @param {string} bytes how heapBytes is asked for: in a page the model is in a worker */
-const consumer = (bytes) => `import { load, TansyError, type GenerateOptions, type Model } from 'tansy';
+const consumer = (bytes) => `import { load, supports, TansyError, type ChatBody, type ChatCompletion, type GenerateOptions, type GeneratedLogprob, type MemoryByKind, type Model, type RetryOptions, type Usage } from 'tansy';
 export async function main(): Promise<string> {
   const model: Model = await load('model.tansy', { memoryBudget: '64MB', onProgress: ({ loaded, total }) => console.log(loaded, total) });
   const options: GenerateOptions = { maxTokens: 10, stop: ['x'], responseFormat: { type: 'json_object' } };
   for await (const text of model.generate('a', options)) console.log(text.length);
   const stream = await model.chat.completions.create({ messages: [{ role: 'user', content: 'hi' }], stream: true });
   for await (const chunk of stream) console.log(chunk.choices[0]?.delta.content?.length);
-  const whole = await model.chat.completions.create({ messages: [{ role: 'user', content: 'hi' }] });
+  const body: ChatBody = { messages: [{ role: 'user', content: 'hi' }] };
+  const whole: ChatCompletion = await model.chat.completions.create(body);
+  const told: [Usage, GeneratedLogprob[], MemoryByKind | RetryOptions | undefined, boolean] = [whole.usage, model.generate('a').logprobs, undefined, supports('relaxed')];
+  console.log(told);
   const reason: 'stop' | 'length' = whole.choices[0].finish_reason;
   const bytes: number = ${bytes};
   try { model.dispose(); } catch (error) { if (error instanceof TansyError) console.log(error.code === 'TANSY_DISPOSED'); }

@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { supports } from '../../../js/instantiate.js';
+import { supports } from '../../../js/variants.js';
 
 export const root = fileURLToPath(new URL('../../../', import.meta.url));
 export const shared = `${root}../shared/`;
