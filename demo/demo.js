@@ -67,7 +67,9 @@ async function open(from, wanted) {
   pause.hidden = true;
   status.textContent = 'Opening the model …';
   try {
-    await canRun(from, { memoryBudget: wanted, signal }); // what is no model, or too large, leaves the one that is open alone
+    // What is no model, or too large, leaves the one that is open alone.
+    const { ok, bytesNeeded } = await canRun(from, { memoryBudget: wanted, signal });
+    if (!ok) throw new TansyError('TANSY_OVER_BUDGET', `${nameOf(from)} needs at least ${bytesNeeded} bytes (${bytes(bytesNeeded)}) of memory${wanted === undefined ? '' : `; the budget is ${wanted}`}.`);
     source = from;
     model?.dispose();
     model = null;
@@ -85,7 +87,6 @@ async function open(from, wanted) {
     void showKept();
   } catch (error) {
     if (signal.aborted) return; // paused, or another one is being opened
-    // What cannot be opened leaves the model that is open alone.
     status.textContent = model ? 'Ready.' : 'No model is open.';
     setReady(model !== null);
     showError(error);

@@ -288,6 +288,26 @@ describe('the demo page', { skip, timeout }, () => {
       { expectProblems: /404/ },
     ));
 
+  it('keeps its model when another is too large', () =>
+    visit({}, async (page) => {
+      // A model that no memory holds, without its bytes.
+      const wrapper = `import * as real from '/dist/tansy.esm.js?real';
+        export * from '/dist/tansy.esm.js?real';
+        export const canRun = (from, options) => (from === '/huge.tansy' ? Promise.resolve({ ok: false, bytesNeeded: 2 ** 33 }) : real.canRun(from, options));`;
+      await page.route(({ pathname, search }) => pathname === '/dist/tansy.esm.js' && search === '', (route) => route.fulfill({ contentType: 'text/javascript', body: wrapper }));
+      await page.reload();
+      await ready(page);
+      await page.fill('#url', '/huge.tansy');
+      await page.press('#url', 'Enter');
+      await page.waitForSelector('#error:not([hidden])');
+      assert.match(String(await page.textContent('#error')), /huge needs at least 8589934592 bytes .*TANSY_OVER_BUDGET/);
+      await choose(page, GREEDY);
+      await page.fill('#prompt', PROMPT);
+      await page.click('#go');
+      await page.waitForFunction((n) => document.querySelector('#text').textContent.length >= n, expected.length);
+      assert.equal(await page.textContent('#text'), expected);
+    }));
+
   it('light or dark by choice, also the next time', () =>
     visit({}, async (page) => {
       const paper = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
