@@ -44,7 +44,11 @@ export async function compileModule(wasm, variant, threaded, signal) {
   let url;
   if (wasm === undefined) url = defaultUrl(variant ?? pickVariant(), threaded);
   else {
-    url = wasm instanceof URL ? wasm : resolveUrl(String(wasm));
+    try {
+      url = wasm instanceof URL ? wasm : resolveUrl(String(wasm));
+    } catch (error) {
+      throw wasmError(String(wasm), error);
+    }
     if (url.pathname.endsWith('/')) url = new URL(`tansy-${variant ?? pickVariant()}${threaded ? '-threads' : ''}.wasm`, url);
   }
   const key = url.href;

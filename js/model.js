@@ -10,7 +10,8 @@ import { measureLayer } from './costs.js';
 import { TansyError, throwIfAborted } from './errors.js';
 import { Generation, Timing, runGeneration } from './generation.js';
 import { readConfig, readStats, withForms } from './model_info.js';
-import { checkGenerateOptions, optionsOf } from './options.js';
+import { checkGenerateOptions } from './options.js';
+import { optionsOf } from './options_of.js';
 import { Residence } from './residence.js';
 import { compileFormat } from './schema/response_format.js';
 import { TokenTable } from './schema/tokens.js';
@@ -224,7 +225,7 @@ export class Model {
    * @returns {Promise<ModelStats>}
    */
   async setMemoryBudget(memoryBudget, watch = {}) {
-    await this.#move({ memoryBudget: parseBudget(memoryBudget, 'memoryBudget'), targetNsPerToken: 0 }, watch);
+    await this.#move({ memoryBudget: parseBudget(memoryBudget, 'memoryBudget'), targetNsPerToken: 0 }, optionsOf('setMemoryBudget', watch));
     return this.stats();
   }
 

@@ -4,6 +4,7 @@
  * Names are camelCase; the snake_case names of OpenAI's API and the other common spellings are accepted too.
  */
 import { TansyError } from './errors.js';
+import { checkFunction, checkSignal } from './options_of.js';
 import { nearest, parseBudget, shown } from './units.js';
 
 /**
@@ -223,30 +224,4 @@ export function checkLoadOptions(what, options) {
   checkFunction('onProgress', out.onProgress);
   if (out.retry !== undefined) out.retry = check('retry', RETRY, out.retry);
   return out;
-}
-
-/**
- * The options of a call that takes few, as an object to take them from.
- * @template {object} T
- * @param {string} what name of the call, for the message
- * @param {T} options
- * @returns {T}
- */
-export function optionsOf(what, options) {
-  if (options === null || typeof options !== 'object') throw new TansyError('TANSY_OPTION', `The options of ${what} must be an object; got ${shown(options)}.`);
-  if ('signal' in options) checkSignal(options.signal ?? undefined);
-  return options;
-}
-
-/** @param {unknown} signal */
-function checkSignal(signal) {
-  if (signal !== undefined && !(signal instanceof AbortSignal)) throw new TansyError('TANSY_OPTION', 'signal must be an AbortSignal.');
-}
-
-/**
- * @param {string} name
- * @param {unknown} value
- */
-function checkFunction(name, value) {
-  if (value !== undefined && typeof value !== 'function') throw new TansyError('TANSY_OPTION', `${name} must be a function.`);
 }

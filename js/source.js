@@ -43,8 +43,7 @@ export async function openSource(input, retry) {
     return openPath(input);
   }
   if (input instanceof Blob) return new BlobSource(input);
-  if (input instanceof ArrayBuffer) return new BytesSource(new Uint8Array(input));
-  if (ArrayBuffer.isView(input)) return new BytesSource(new Uint8Array(input.buffer, input.byteOffset, input.byteLength));
+  if (input instanceof ArrayBuffer || ArrayBuffer.isView(input)) return new BytesSource(bytesOf(input));
   if (typeof ReadableStream !== 'undefined' && input instanceof ReadableStream) return new StreamSource(input);
   if (input !== null && typeof input === 'object' && typeof (/** @type {Source} */ (input).read) === 'function') return /** @type {Source} */ (input);
   throw new TansyError(
@@ -65,6 +64,12 @@ function asUrl(input) {
   if (!absolute && base === undefined) return undefined;
   if (!URL.canParse(input, base)) throw new TansyError('TANSY_SOURCE', `"${input}" is no address. Check it for slips.`);
   return new URL(input, base);
+}
+
+/** @param {ArrayBuffer | ArrayBufferView} input */
+function bytesOf(input) {
+  if (input.byteLength === 0) return new Uint8Array(0); /* perhaps a buffer that was given away: there can be no view of it */
+  return ArrayBuffer.isView(input) ? new Uint8Array(input.buffer, input.byteOffset, input.byteLength) : new Uint8Array(input);
 }
 
 /** @implements {Source} */

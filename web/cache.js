@@ -12,6 +12,7 @@
 import { TansyError } from '../js/errors.js';
 import { HttpSource } from '../js/http_source.js';
 import { Folder } from './folder.js';
+import { absolute } from './protocol.js';
 import { Ranges } from './ranges.js';
 
 /** @import { Source } from '../js/source.js' */
@@ -454,5 +455,5 @@ export async function forgetModels(url) {
   const folder = await openFolder();
   // All: also what a page that was closed has left without a record; records before their data.
   if (url === undefined) for (const file of (await folder.names()).sort().reverse()) await folder.remove(file);
-  else await remove(folder, await nameOf(new URL(url, globalThis.document?.baseURI).href));
+  else await remove(folder, await nameOf(absolute(url)));
 }

@@ -11,8 +11,9 @@
 import { TansyError, abortError, throwIfAborted } from '../js/errors.js';
 import { joined } from '../js/joined.js';
 import { openAi } from '../js/openai/index.js';
+import { optionsOf } from '../js/options_of.js';
 import { Connection } from './connection.js';
-import { nextChunk, sourceToMessage } from './protocol.js';
+import { absolute, nextChunk, sourceToMessage } from './protocol.js';
 
 export { TansyError };
 export { memoryCurve } from '../js/memory_curve.js';
@@ -60,7 +61,7 @@ const beside = (name) => new URL(name, here);
  */
 function startWorker(workerUrl) {
   const options = /** @type {const} */ ({ type: 'module', name: 'tansy' });
-  const url = workerUrl === undefined ? beside('tansy-worker.js') : new URL(workerUrl, document.baseURI);
+  const url = workerUrl === undefined ? beside('tansy-worker.js') : new URL(absolute(workerUrl));
   // Vite's development server runs a copy of this script in a folder of its own; the worker is where the package is.
   if (workerUrl === undefined && url.pathname.includes('/.vite/deps')) return new Worker(beside('../../tansy/dist/tansy-worker.js'), options);
   if (/^https?:$/.test(url.protocol) && url.origin !== location.origin) {
@@ -91,8 +92,9 @@ function connect(workerUrl) {
  * @param {LoadOptions} options
  */
 function optionsToMessage({ signal, onProgress, workerUrl, ...rest }) {
-  const { wasmUrl } = rest;
-  if (typeof wasmUrl === 'string' || wasmUrl instanceof URL) rest.wasmUrl = new URL(wasmUrl, document.baseURI).href;
+  const { wasmUrl, cache } = rest;
+  if (typeof wasmUrl === 'string' || wasmUrl instanceof URL) rest.wasmUrl = absolute(wasmUrl);
+  if (typeof (cache ?? true) !== 'boolean') throw new TansyError('TANSY_OPTION', `cache must be true or false; got ${String(cache)}.`);
   return rest;
 }
 
@@ -105,16 +107,17 @@ function optionsToMessage({ signal, onProgress, workerUrl, ...rest }) {
  * @returns {Promise<{ connection: Connection, result: T }>}
  */
 async function start(method, source, options) {
-  const { signal, onProgress } = options;
+  const { signal, onProgress } = optionsOf(method, options);
   throwIfAborted(signal);
   const { message, stream } = sourceToMessage(source);
+  const sent = optionsToMessage(options);
   const reader = stream?.getReader();
   const connection = connect(options.workerUrl);
   const abort = () => connection.close(abortError(/** @type {AbortSignal} */ (signal)));
   signal?.addEventListener('abort', abort);
   try {
     const onEvent = (/** @type {string} */ event, /** @type {any} */ value) => (event === 'warning' ? console.warn(value) : onProgress?.(value));
-    const result = await connection.call(method, [message, optionsToMessage(options)], { onEvent, onPull: reader && (() => nextChunk(reader)) });
+    const result = await connection.call(method, [message, sent], { onEvent, onPull: reader && (() => nextChunk(reader)) });
     return { connection, result };
   } catch (error) {
     connection.close(/** @type {Error} */ (error));
@@ -132,9 +135,10 @@ async function start(method, source, options) {
  * @returns {Promise<Model>}
  */
 export async function load(source, options = {}) {
+  const wanted = optionsOf('load', options).early === true;
   /* a stream stays in the page, which hands it on during this call only */
-  const early = options.early === true && !(source instanceof ReadableStream);
-  const { connection, result } = await start('load', source, { ...options, early });
+  const early = wanted && !(source instanceof ReadableStream);
+  const { connection, result } = await start('load', source, wanted ? { ...options, early } : options);
   if (!early) return new Model(connection, result, Promise.resolve());
   const { signal, onProgress } = options;
   const abort = () => connection.close(abortError(/** @type {AbortSignal} */ (signal)));
@@ -167,6 +171,7 @@ const disposed = () => new TansyError('TANSY_DISPOSED');
  * @property {string | undefined} chatTemplate
  * @property {number} nParameters
  * @property {import('../js/index.js').Model['tensors']} tensors every tensor of the file, and the form it has in the heap
+ * @property {import('../js/model.js').Goal | undefined} goal what `minTokensPerSecond` came to
  */
 
 /** A model in its worker: as in Node, but what it computes comes back through promises. */
@@ -178,7 +183,7 @@ export class Model {
    * @param {Facts} facts
    * @param {Promise<void>} loaded
    */
-  constructor(connection, { config, contextSize, hasTokenizer, chatTemplate, nParameters, tensors }, loaded) {
+  constructor(connection, { config, contextSize, hasTokenizer, chatTemplate, nParameters, tensors, goal }, loaded) {
     this.#connection = connection;
     /** when every weight is there; of interest with the option `early` */
     this.loaded = loaded;
@@ -188,6 +193,8 @@ export class Model {
     this.chatTemplate = chatTemplate;
     this.nParameters = nParameters;
     this.tensors = tensors;
+    /** what `minTokensPerSecond` came to */
+    this.goal = goal;
     const { chat, completions } = openAi(this);
     /** in the shape of OpenAI's API: `chat.completions.create({ messages })`
      * @type {{completions: import('../js/openai/index.js').ChatCompletions}} */
@@ -205,7 +212,7 @@ export class Model {
    * @returns {Generation}
    */
   generate(prompt, options = {}) {
-    return new Generation(this.#connection, prompt, options);
+    return new Generation(this.#connection, prompt, optionsOf('generate', options));
   }
 
   /**
@@ -241,7 +248,8 @@ export class Model {
    * @param {{ signal?: AbortSignal }} [options]
    * @returns {Promise<Float32Array>} [ids.length, vocab]
    */
-  logits(ids, { signal } = {}) {
+  async logits(ids, options = {}) {
+    const { signal } = optionsOf('logits', options);
     return this.#connection.call('logits', [ids], { signal });
   }
 
@@ -265,7 +273,8 @@ export class Model {
    * @param {{ signal?: AbortSignal, onProgress?: (progress: import('../js/index.js').Progress) => void }} [options]
    * @returns {Promise<import('../js/index.js').ModelStats>}
    */
-  async setMemoryBudget(memoryBudget, { signal, onProgress } = {}) {
+  async setMemoryBudget(memoryBudget, options = {}) {
+    const { signal, onProgress } = optionsOf('setMemoryBudget', options);
     const onEvent = (/** @type {string} */ _, /** @type {any} */ value) => onProgress?.(value);
     const { stats, facts } = await this.#connection.call('setMemoryBudget', [memoryBudget], { signal, onEvent });
     this.contextSize = facts.contextSize;
@@ -349,6 +358,8 @@ export class Generation {
     let wake = () => {};
     let drained = () => {};
     let ended = false;
+    /** what onToken threw @type {{ error: unknown } | undefined} */
+    let failure;
     /** @param {{ ids: number[], logprobs: import('../js/steer.js').GeneratedLogprob[], text: string }} news */
     const take = (news) => {
       this.ids.push(...news.ids);
@@ -362,7 +373,15 @@ export class Generation {
       if (pending.length > 0 && !signal.aborted) await new Promise((resolve) => (drained = () => resolve(undefined)));
       return {};
     };
-    const end = connection.call('generate', [prompt, options], { signal, onPull, onEvent: (_, news) => take(news) }).finally(() => {
+    const onEvent = (/** @type {string} */ _, /** @type {any} */ news) => {
+      try {
+        take(news);
+      } catch (error) {
+        failure ??= { error };
+        stop.abort();
+      }
+    };
+    const end = connection.call('generate', [prompt, options], { signal, onPull, onEvent }).finally(() => {
       ended = true;
       wake();
     });
@@ -377,6 +396,7 @@ export class Generation {
           await new Promise((resolve) => (wake = () => resolve(undefined)));
         }
       }
+      if (failure) throw failure.error;
       const { finishReason, stopString, promptTokens } = await end;
       this.promptTokens = promptTokens;
       this.finishReason = finishReason;

@@ -70,6 +70,16 @@ export async function nextChunk(reader) {
 }
 
 /**
+ * Relative to the page, not to the worker's script.
+ * @param {string | URL} text
+ */
+export function absolute(text) {
+  const base = globalThis.document?.baseURI;
+  if (text === '' || !URL.canParse(text, base)) throw new TansyError('TANSY_SOURCE', `"${text}" is no address. Check it for slips.`);
+  return new URL(text, base).href;
+}
+
+/**
  * The page's side: what the caller gave, as something a message can carry, and the stream that stays in the page.
  * Bytes become a Blob: the browser then holds them, and the worker reads ranges of it straight into the wasm heap
  * without a second copy on any JavaScript heap.
@@ -77,14 +87,12 @@ export async function nextChunk(reader) {
  * @returns {{ message: SourceMessage, stream: ReadableStream<Uint8Array> | null }}
  */
 export function sourceToMessage(source) {
-  if (typeof source === 'string' || source instanceof URL) {
-    // Relative to the page, not to the worker's script.
-    return { message: { url: new URL(source, document.baseURI).href }, stream: null };
-  }
+  if (typeof source === 'string' || source instanceof URL) return { message: { url: absolute(source) }, stream: null };
   if (source instanceof Blob) return { message: { blob: source }, stream: null };
   if (source instanceof ArrayBuffer || ArrayBuffer.isView(source)) {
     return { message: { blob: new Blob([/** @type {BlobPart} */ (source)]) }, stream: null };
   }
+  if (source instanceof ReadableStream && source.locked) throw new TansyError('TANSY_SOURCE', 'The stream is locked: somebody else reads it already.');
   if (source instanceof ReadableStream) return { message: { stream: true }, stream: source };
   throw new TansyError(
     'TANSY_SOURCE',

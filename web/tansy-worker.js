@@ -64,16 +64,16 @@ function sourceFromMessage(message, id) {
  * @param {SourceMessage} message
  * @param {{ cache: boolean | undefined, options: import('../js/index.js').LoadOptions, send: Context['send'], id: number, write: boolean }} how
  */
-async function openSource(message, { cache = true, options, send, id, write }) {
+async function openSource(message, { cache, options, send, id, write }) {
   if (!('url' in message)) return sourceFromMessage(message, id);
-  if (!cache || !/^https?:/.test(message.url)) return message.url;
+  if (cache === false || !/^https?:/.test(message.url)) return message.url;
   return CachedSource.open(message.url, { retry: options.retry, write, warn: (text) => send('warning', text) });
 }
 
 /** What the page keeps of the model. */
 function facts() {
-  const { config, contextSize, hasTokenizer, chatTemplate, nParameters, tensors } = theModel();
-  return { config, contextSize, hasTokenizer, chatTemplate, nParameters, tensors };
+  const { config, contextSize, hasTokenizer, chatTemplate, nParameters, tensors, goal } = theModel();
+  return { config, contextSize, hasTokenizer, chatTemplate, nParameters, tensors, goal };
 }
 
 /** What the calls of protocol.js do. @type {Record<string, (args: any[], context: Context) => unknown>} */

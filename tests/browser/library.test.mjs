@@ -41,10 +41,10 @@ function failureInPage(page, run, arg) {
   );
 }
 
-/** Playwright hears of a worker's end a little later. @param {Page} page */
-async function workersEnd(page) {
-  for (let i = 0; i < 40 && page.workers().length > 0; i++) await page.waitForTimeout(50);
-  assert.equal(page.workers().length, 0, 'the worker has ended');
+/** Playwright hears of a worker's end a little later. @param {Page} page @param {number} [nLeft] */
+async function workersEnd(page, nLeft = 0) {
+  for (let i = 0; i < 40 && page.workers().length > nLeft; i++) await page.waitForTimeout(50);
+  assert.equal(page.workers().length, nLeft, 'the worker has ended');
 }
 
 describe('tansy in Chromium', { skip, timeout }, () => {
@@ -90,6 +90,55 @@ describe('tansy in Chromium', { skip, timeout }, () => {
       });
       assert.ok(names[0].includes('load'));
       assert.deepEqual(names[0], names[1]);
+    }));
+
+  it('what callers get wrong is a TansyError here too, and leaves the model as it was', () =>
+    inPage({}, async (page) => {
+      await loadInPage(page);
+      /** @type {[code: string, words: RegExp, call: (path: string) => unknown][]} */
+      const table = [
+        ['TANSY_OPTION', /options of load must be an object; got null/, (path) => window.tansy.load(path, null)],
+        ['TANSY_OPTION', /signal must be an AbortSignal/, (path) => window.tansy.load(path, { signal: 5 })],
+        ['TANSY_OPTION', /onProgress must be a function/, (path) => window.tansy.load(path, { onProgress: 5 })],
+        ['TANSY_OPTION', /early must be true or false; got 1/, (path) => window.tansy.load(path, { early: 1 })],
+        ['TANSY_OPTION', /cache must be true or false; got 5/, (path) => window.tansy.load(path, { cache: 5 })],
+        ['TANSY_OPTION', /options of canRun/, (path) => window.tansy.canRun(path, null)],
+        ['TANSY_SOURCE', /"http:\/\/" is no address/, () => window.tansy.load('http://')],
+        ['TANSY_SOURCE', /"http:\/\/" is no address/, () => window.tansy.forgetModels('http://')],
+        ['TANSY_SOURCE', /is no address/, () => window.tansy.load('')],
+        ['TANSY_SOURCE', /is no address/, (path) => window.tansy.load(path, { workerUrl: 'http://' })],
+        ['TANSY_SOURCE', /locked/, () => ((stream) => stream.getReader() && window.tansy.load(stream))(new Blob(['a']).stream())],
+        ['TANSY_OPTION', /options of generate/, () => window.model.generate('a', null)],
+        ['TANSY_OPTION', /signal must be/, () => window.model.generate('a', { signal: 5 })],
+        ['TANSY_OPTION', /onToken must be/, () => window.model.generate('a', { onToken: 5 })],
+        ['TANSY_OPTION', /options of logits/, () => window.model.logits([1], null)],
+        ['TANSY_OPTION', /options of setMemoryBudget/, () => window.model.setMemoryBudget('min', null)],
+      ];
+      for (const [code, words, call] of table) {
+        const failure = await failureInPage(page, call, MODEL_PATH);
+        assert.equal(failure.code, code, `${call}: ${failure.message}`);
+        assert.match(failure.message, words);
+      }
+      await workersEnd(page, 1);
+      const thrown = await page.evaluate(async ([prompt, greedy]) => {
+        const own = new Error('mine');
+        const run = window.model.generate(prompt, {
+          ...greedy,
+          onToken() {
+            throw own;
+          },
+        });
+        const isOwn = await run.text().catch((error) => error === own);
+        return [isOwn, await window.model.generate(prompt, greedy).text()]; // at once: nothing of the first is under way any more
+      }, /** @type {const} */ ([PROMPT, GREEDY]));
+      assert.deepEqual(thrown, [true, expected.text]);
+    }));
+
+  it('tells what a speed as the goal came to', () =>
+    inPage({}, async (page) => {
+      await loadInPage(page, { minTokensPerSecond: 0.01 });
+      const goal = await page.evaluate(() => window.model.goal);
+      assert.deepEqual([goal.minTokensPerSecond, goal.reached, goal.tokensPerSecond > 0.01], [0.01, true, true]);
     }));
 
   for (const [what, path] of [

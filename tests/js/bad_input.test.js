@@ -32,6 +32,7 @@ const written = (/** @type {any} */ options) => () => model.generate('a', { maxT
 const prompted = (/** @type {any} */ prompt) => () => model.generate(prompt, { maxTokens: 1 }).text();
 const templated = (/** @type {any} */ chat_template) => () => model.applyChatTemplate(MESSAGES, { chat_template });
 const shaped = (/** @type {any} */ schema) => written({ responseFormat: { type: 'json_schema', json_schema: { name: 'a', schema } } });
+const GIVEN = new ArrayBuffer(99);
 const MESSAGES = [{ role: 'user', content: 'a' }];
 
 /** A schema that holds itself, and one deeper than any stack. */
@@ -56,6 +57,7 @@ for (const [what, call, code, words] of /** @type {[string, () => unknown, strin
   ['another file', () => load(join(folder, 'text.txt')), 'TANSY_NOT_TANSY', /not a \.tansy file; make one with `tansy compress`/],
   ['no bytes', () => load(new Uint8Array(0)), 'TANSY_TRUNCATED', /empty; download or copy it again/],
   ['few bytes', () => load(new ArrayBuffer(3)), 'TANSY_NOT_TANSY', /only 3 bytes/],
+  ['a buffer that was given away', () => load(structuredClone(GIVEN, { transfer: [GIVEN] }) && GIVEN), 'TANSY_TRUNCATED', /empty/],
   ['zeros', () => load(new Blob([new Uint8Array(999)])), 'TANSY_NOT_TANSY', /not a \.tansy file/],
   ['canRun of a missing file', () => canRun(join(folder, 'none.tansy')), 'TANSY_NOT_FOUND', /check the path/],
 
@@ -78,6 +80,7 @@ for (const [what, call, code, words] of /** @type {[string, () => unknown, strin
   ['a yes that is none', opened({ early: 'yes' }), 'TANSY_OPTION', /early must be true or false; got "yes"/],
   ['another variant', opened({ variant: 'avx' }), 'TANSY_OPTION', /must be "simd128" or "relaxed"; got "avx"/],
   ['a module that is not there', opened({ wasmUrl: '/none.wasm' }), 'TANSY_WASM', /build it, or say where it is with wasmUrl/],
+  ['a module at an address that is none', opened({ wasmUrl: 'http://' }), 'TANSY_WASM', /http:\/\/ could not be loaded/],
   ['a module that is none', opened({ wasmUrl: new Uint8Array(8) }), 'TANSY_WASM', /could not be loaded/],
   ['a signal that is none', opened({ signal: {} }), 'TANSY_OPTION', /signal must be an AbortSignal/],
   ['progress to nobody', opened({ onProgress: 1 }), 'TANSY_OPTION', /onProgress must be a function/],
@@ -133,6 +136,9 @@ for (const [what, call, code, words] of /** @type {[string, () => unknown, strin
   ['logits with a signal that is none', () => model.logits([1], any({ signal: 5 })), 'TANSY_OPTION', /AbortSignal/],
   ['no budget', () => model.setMemoryBudget(any(undefined)), 'TANSY_OPTION', /got undefined/],
   ['a budget that is too small', () => model.setMemoryBudget(5), 'TANSY_OVER_BUDGET', /needs at least/],
+  ['null to watch a move', () => model.setMemoryBudget('min', any(null)), 'TANSY_OPTION', /options of setMemoryBudget must be an object/],
+  ['a move with a signal that is none', () => model.setMemoryBudget('min', any({ signal: 5 })), 'TANSY_OPTION', /AbortSignal/],
+  ['a move with progress that is none', () => model.setMemoryBudget('min', any({ onProgress: 5 })), 'TANSY_OPTION', /onProgress must be a function/],
   ['a session of text', () => model.restoreSession(any('x')), 'TANSY_OPTION', /bytes that saveSession gave/],
   ['a session of noise', () => model.restoreSession(new Uint8Array(99)), 'TANSY_SESSION', /not the bytes of a session/],
 
