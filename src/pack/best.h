@@ -39,10 +39,11 @@ struct tansy_best {
   bool adapt;               /* steer c after every site, so that the size is met */
   double spent;             /* bytes of coded matrices so far */
   double allowed;           /* bytes for all coded matrices */
-  double work;              /* of progress, for the whole pass */
+  double work;              /* of progress, for all layers of the pass */
   bool is_large;            /* a matrix tells those of the same role in later layers how well it codes */
   struct {
-    double order, sensitivity, measure, quick, pass; /* work of the steps */
+    double order, sensitivity, measure, quick, pass; /* work of the steps; of passes, that of their layers */
+    double table;                                    /* of rounding the embedding or the head */
   } work_of;
 };
 

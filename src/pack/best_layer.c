@@ -266,6 +266,8 @@ static enum tansy_status round_table(struct tansy_best *b, struct tansy_unit *u,
   struct rounding r;
   const struct tansy_source *s = u->source;
   uint32_t at_once = rows_at_once(u);
+  double done = b->job->progress.done;
+  const char *detail = s->role == TANSY_ROLE_HEAD ? "head" : "embedding";
   float *w = malloc((size_t)at_once * s->n_cols * sizeof *w);
   enum tansy_status status = rounding_begin(&r, b, u, mean, s->role == TANSY_ROLE_HEAD, failure);
   if (status == TANSY_OK && !w) status = tansy_fail_memory(failure);
@@ -274,6 +276,7 @@ static enum tansy_status round_table(struct tansy_best *b, struct tansy_unit *u,
     status = tansy_checkpoint_read(b->checkpoint, s, first, n, w, failure);
     if (status == TANSY_OK) status = round_rows(&r, first, n, w, failure);
     if (status == TANSY_OK && s->role == TANSY_ROLE_EMBED) keep_rows(b, first, n, w);
+    tansy_progress_at(&b->job->progress, "quantize", detail, done + b->work_of.table * (first + n) / s->n_rows);
   }
   free(w);
   if (status == TANSY_OK) status = rounding_end(&r, failure);

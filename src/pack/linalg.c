@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TOKEN_BLOCK = 64, TILE = 32, GRAM_ROWS = 48, SOLVE_ROWS = 48 };
+enum { TOKEN_BLOCK = 64, TILE = 32, GRAM_ROWS = 48, GRAM_TOKENS = 256, SOLVE_ROWS = 96, SOLVE_COLS = 16 };
 
 double tansy_dot(const float *a, const float *b, size_t n) {
   double s[8] = {0};
@@ -22,9 +22,16 @@ double tansy_dot(const float *a, const float *b, size_t n) {
 
 /* ---- y = x w^T ---- */
 
-enum { MM_ROWS = 16, MM_TOKENS = 6, MM_COLS = 256 }; /* 12 sums of 8 lanes, and operands, fit 16 registers */
-
-typedef float f32x8 __attribute__((vector_size(32)));
+/* Sums and operands fit the registers: 12 vectors of sums in 16 registers, 24 in 32. */
+#if defined(__AVX512F__)
+enum { MM_ROWS = 32, MM_TOKENS = 12, MM_COLS = 256 };
+typedef float f32v __attribute__((vector_size(64)));
+typedef double f64v __attribute__((vector_size(64)));
+#else
+enum { MM_ROWS = 16, MM_TOKENS = 6, MM_COLS = 256 };
+typedef float f32v __attribute__((vector_size(32)));
+typedef double f64v __attribute__((vector_size(32)));
+#endif
 #define INLINE static inline __attribute__((always_inline))
 
 /* A matrix seen through steps: element (i, k) is at[i * row + k * col]. */
@@ -33,29 +40,37 @@ struct view {
   size_t row, col;
 };
 
-/* n x MM_ROWS sums over k; n is a constant where it matters. lines [n_k, MM_ROWS]; x: element (output, k) */
-INLINE void add_tile(const float *lines, struct view x, uint32_t n, uint32_t n_k, f32x8 acc[MM_TOKENS][2]) {
+/* n x MM_ROWS sums over k, or n x MM_ROWS / 2 where n_vectors is 1; n and n_vectors are constants where it matters. lines [n_k, MM_ROWS];
+ * x: element (output, k) */
+INLINE void add_tile(const float *lines, uint32_t n_vectors, struct view x, uint32_t n, uint32_t n_k, f32v acc[MM_TOKENS][2]) {
   for (uint32_t k = 0; k < n_k; k++) {
-    f32x8 line[2];
+    f32v line[2];
     memcpy(line, lines + (size_t)k * MM_ROWS, sizeof line);
     for (uint32_t t = 0; t < n; t++) {
       float v = x.at[t * x.row + k * x.col];
       acc[t][0] += v * line[0];
-      acc[t][1] += v * line[1];
+      if (n_vectors == 2) acc[t][1] += v * line[1];
     }
   }
 }
 
-INLINE void add_tiles(const float *lines, struct view x, uint32_t n, uint32_t n_k, f32x8 acc[MM_TOKENS][2]) {
-  if (n == MM_TOKENS) add_tile(lines, x, MM_TOKENS, n_k, acc);
+/* n_rows: those of the lines that count */
+INLINE void add_tiles(const float *lines, uint32_t n_rows, struct view x, uint32_t n, uint32_t n_k, f32v acc[MM_TOKENS][2]) {
+  if (n == MM_TOKENS && n_rows <= MM_ROWS / 2) add_tile(lines, 1, x, MM_TOKENS, n_k, acc);
+  else if (n == MM_TOKENS) add_tile(lines, 2, x, MM_TOKENS, n_k, acc);
   else
-    for (uint32_t t = 0; t < n; t++) add_tile(lines, (struct view){x.at + t * x.row, 0, x.col}, 1, n_k, acc + t);
+    for (uint32_t t = 0; t < n; t++) add_tile(lines, 2, (struct view){x.at + t * x.row, 0, x.col}, 1, n_k, acc + t);
 }
 
 /* lines [n_k, MM_ROWS]: element (j, k) of w in line k, place j; 0 beyond n */
 INLINE void pack_lines(struct view w, uint32_t n, uint32_t n_k, float *lines) {
-  for (uint32_t j = 0; j < MM_ROWS; j++)
-    for (uint32_t k = 0; k < n_k; k++) lines[k * MM_ROWS + j] = j < n ? w.at[j * w.row + k * w.col] : 0;
+  if (n < MM_ROWS) memset(lines, 0, (size_t)n_k * MM_ROWS * sizeof *lines);
+  if (w.row == 1) {
+    for (uint32_t k = 0; k < n_k; k++) memcpy(lines + k * MM_ROWS, w.at + k * w.col, n * sizeof *lines);
+    return;
+  }
+  for (uint32_t j = 0; j < n; j++)
+    for (uint32_t k = 0; k < n_k; k++) lines[k * MM_ROWS + j] = w.at[j * w.row + k * w.col];
 }
 
 /* y [n_x, stride] values 0 .. n_w - 1 of each row: sums over k of x(i, k) w(j, k), from first to last; they go on from y, or begin at 0 */
@@ -69,10 +84,10 @@ INLINE void products(struct view w, uint32_t n_w, struct view x, uint32_t n_x, u
       for (uint32_t i = 0; i < n_x; i += MM_TOKENS) {
         uint32_t rows = n_x - i < MM_TOKENS ? n_x - i : MM_TOKENS;
         float *to = y + i * stride + j;
-        f32x8 acc[MM_TOKENS][2];
+        f32v acc[MM_TOKENS][2];
         memset(acc, 0, sizeof acc);
         for (uint32_t r = 0; (go_on || begin) && r < rows; r++) memcpy(acc[r], to + r * stride, n * sizeof *to);
-        add_tiles(lines, (struct view){x.at + i * x.row + begin * x.col, x.row, x.col}, rows, some, acc);
+        add_tiles(lines, n, (struct view){x.at + i * x.row + begin * x.col, x.row, x.col}, rows, some, acc);
         for (uint32_t r = 0; r < rows; r++) memcpy(to + r * stride, acc[r], n * sizeof *to);
       }
     }
@@ -123,30 +138,30 @@ struct gram {
 static void gram_body(void *ctx, uint32_t item, uint32_t thread) {
   (void)thread;
   const struct gram *g = ctx;
-  uint32_t n = g->n, row_begin = item * GRAM_ROWS, row_end = row_begin + GRAM_ROWS < g->n_rows ? row_begin + GRAM_ROWS : g->n_rows;
-  float lines[TOKEN_BLOCK * MM_ROWS];
-  for (uint32_t begin = 0; begin < g->n_tokens; begin += TOKEN_BLOCK) {
-    uint32_t tokens = g->n_tokens - begin < TOKEN_BLOCK ? g->n_tokens - begin : TOKEN_BLOCK;
-    const float *x = g->x + begin * g->x_stride, *y = g->y + begin * g->y_stride;
-    for (uint32_t col = 0; col < n && (g->x != g->y || col < row_end); col += MM_ROWS) {
+  uint32_t n = g->n, row_begin = item * GRAM_ROWS, n_rows = g->n_rows - row_begin < GRAM_ROWS ? g->n_rows - row_begin : GRAM_ROWS;
+  float lines[TOKEN_BLOCK * MM_ROWS], x[GRAM_TOKENS * GRAM_ROWS], out[GRAM_ROWS][MM_ROWS];
+  for (uint32_t begin = 0; begin < g->n_tokens; begin += GRAM_TOKENS) {
+    uint32_t n_tokens = g->n_tokens - begin < GRAM_TOKENS ? g->n_tokens - begin : GRAM_TOKENS;
+    for (uint32_t t = 0; t < n_tokens; t++) memcpy(x + t * GRAM_ROWS, g->x + (begin + t) * g->x_stride + row_begin, n_rows * sizeof *x);
+    for (uint32_t col = 0; col < n && (g->x != g->y || col < row_begin + n_rows); col += MM_ROWS) {
       uint32_t cols = n - col < MM_ROWS ? n - col : MM_ROWS;
-      for (uint32_t t = 0; t < tokens; t++) {
-        memcpy(lines + t * MM_ROWS, y + t * g->y_stride + col, cols * sizeof *lines);
-        memset(lines + t * MM_ROWS + cols, 0, (MM_ROWS - cols) * sizeof *lines);
-      }
-      for (uint32_t i = row_begin; i < row_end; i += MM_TOKENS) {
-        uint32_t rows = row_end - i < MM_TOKENS ? row_end - i : MM_TOKENS;
-        union {
-          f32x8 v[MM_TOKENS][2];
-          float f[MM_TOKENS][MM_ROWS];
-        } acc;
-        memset(&acc, 0, sizeof acc);
-        add_tiles(lines, (struct view){x + i, 1, g->x_stride}, rows, tokens, acc.v);
-        for (uint32_t r = 0; r < rows; r++) {
-          float *out = g->out + (size_t)(i + r) * n + col;
-          for (uint32_t j = 0; j < cols; j++) out[j] += acc.f[r][j];
+      for (uint32_t i = 0; i < n_rows; i++) memcpy(out[i], g->out + (size_t)(row_begin + i) * n + col, cols * sizeof *lines);
+      for (uint32_t first = 0; first < n_tokens; first += TOKEN_BLOCK) {
+        uint32_t tokens = n_tokens - first < TOKEN_BLOCK ? n_tokens - first : TOKEN_BLOCK;
+        pack_lines((struct view){g->y + (begin + first) * g->y_stride + col, 1, g->y_stride}, cols, tokens, lines);
+        for (uint32_t i = 0; i < n_rows; i += MM_TOKENS) {
+          uint32_t rows = n_rows - i < MM_TOKENS ? n_rows - i : MM_TOKENS;
+          union {
+            f32v v[MM_TOKENS][2];
+            float f[MM_TOKENS][MM_ROWS];
+          } acc;
+          memset(&acc, 0, sizeof acc);
+          add_tiles(lines, cols, (struct view){x + first * GRAM_ROWS + i, 1, GRAM_ROWS}, rows, tokens, acc.v);
+          for (uint32_t r = 0; r < rows; r++)
+            for (uint32_t j = 0; j < cols; j++) out[i + r][j] += acc.f[r][j];
         }
       }
+      for (uint32_t i = 0; i < n_rows; i++) memcpy(g->out + (size_t)(row_begin + i) * n + col, out[i], cols * sizeof *lines);
     }
   }
 }
@@ -186,13 +201,12 @@ struct factor {
 };
 
 /* Rows times pivots over columns before the block, in double: of a large diagonal element little is left. */
-typedef double f64x4 __attribute__((vector_size(32)));
-enum { WIDE_ROWS = 4, WIDE_PIVOTS = 8, FACTOR_ROWS = 32 };
+enum { WIDE_ROWS = 4, WIDE_PIVOTS = 2 * sizeof(f64v) / sizeof(double), FACTOR_ROWS = 32 };
 
 /* sums [n][WIDE_PIVOTS] over k < n_k of row i times lines [n_k, WIDE_PIVOTS] */
-INLINE void wide_tile(const double *lines, const float *rows, size_t stride, uint32_t n, uint32_t n_k, f64x4 acc[WIDE_ROWS][2]) {
+INLINE void wide_tile(const double *lines, const float *rows, size_t stride, uint32_t n, uint32_t n_k, f64v acc[WIDE_ROWS][2]) {
   for (uint32_t k = 0; k < n_k; k++) {
-    f64x4 line[2];
+    f64v line[2];
     memcpy(line, lines + (size_t)k * WIDE_PIVOTS, sizeof line);
     for (uint32_t i = 0; i < n; i++) {
       double v = rows[i * stride + k];
@@ -216,7 +230,7 @@ static void wide_products(const struct factor *f, const float *rows, uint32_t n_
       }
       for (uint32_t i = 0; i < n_rows; i += WIDE_ROWS) {
         uint32_t n = n_rows - i < WIDE_ROWS ? n_rows - i : WIDE_ROWS;
-        f64x4 acc[WIDE_ROWS][2];
+        f64v acc[WIDE_ROWS][2];
         memset(acc, 0, sizeof acc);
         for (uint32_t r = 0; r < n; r++) memcpy(acc[r], &sums[i + r][p], sizeof acc[r]);
         if (n == WIDE_ROWS) wide_tile(lines, rows + (size_t)i * f->n + col, f->n, WIDE_ROWS, n_k, acc);
@@ -290,40 +304,52 @@ struct solve {
   float *x;
 };
 
-/* Rows x: first y L^T = x (forwards, rows of L), then z L = y (backwards, columns of L), MM_ROWS columns at a time: what other columns
+/* columns begin .. end - 1 of some rows, across which vectors run */
+struct solving {
+  float x[SOLVE_COLS][SOLVE_ROWS], sums[SOLVE_COLS][SOLVE_ROWS];
+};
+
+/* x_j = (x_j - sum) / L_jj, the sum going on with columns [k, end) of the block, which are solved */
+static void solve_column(struct solving *s, const float *row, uint32_t j, uint32_t k, uint32_t end) {
+  float *sum = s->sums[j], *x = s->x[j];
+  for (; k < end; k++)
+    for (uint32_t i = 0; i < SOLVE_ROWS; i++) sum[i] += s->x[k][i] * row[k];
+  for (uint32_t i = 0; i < SOLVE_ROWS; i++) x[i] = (x[i] - sum[i]) / row[j];
+}
+
+static void solve_block(const struct solve *s, uint32_t begin, uint32_t end, float *x, float sums[][SOLVE_COLS], uint32_t n_rows, bool backwards) {
+  struct solving b;
+  uint32_t n = end - begin;
+  const float *l = s->l + (size_t)begin * s->n + begin;
+  memset(&b, 0, sizeof b);
+  for (uint32_t i = 0; i < n_rows; i++)
+    for (uint32_t j = 0; j < n; j++) b.x[j][i] = x[(size_t)i * s->n + begin + j], b.sums[j][i] = sums[i][j];
+  for (uint32_t j = 0; j < n; j++) {
+    uint32_t at = backwards ? n - 1 - j : j;
+    solve_column(&b, l + (size_t)at * s->n, at, backwards ? at + 1 : 0, backwards ? n : at);
+  }
+  for (uint32_t i = 0; i < n_rows; i++)
+    for (uint32_t j = 0; j < n; j++) x[(size_t)i * s->n + begin + j] = b.x[j][i];
+}
+
+/* Rows x: first y L^T = x (forwards, rows of L), then z L = y (backwards, columns of L), SOLVE_COLS columns at a time: what other columns
  * contribute is a product. */
 static void solve_rows(void *ctx, uint32_t item, uint32_t thread) {
   (void)thread;
   const struct solve *s = ctx;
   uint32_t n = s->n, first = item * SOLVE_ROWS, rows = s->n_rows - first < SOLVE_ROWS ? s->n_rows - first : SOLVE_ROWS;
-  float *x = s->x + (size_t)first * n, sums[SOLVE_ROWS][MM_ROWS];
-  for (uint32_t begin = 0; begin < n; begin += MM_ROWS) {
-    uint32_t end = n - begin < MM_ROWS ? n : begin + MM_ROWS;
-    memset(sums, 0, sizeof sums);
-    products((struct view){s->l + (size_t)begin * n, n, 1}, end - begin, (struct view){x, n, 1}, rows, begin, false, sums[0], MM_ROWS);
-    for (uint32_t i = 0; i < rows; i++) {
-      float *at = x + (size_t)i * n;
-      for (uint32_t j = begin; j < end; j++) {
-        const float *row = s->l + (size_t)j * n;
-        float sum = sums[i][j - begin];
-        for (uint32_t k = begin; k < j; k++) sum += at[k] * row[k];
-        at[j] = (at[j] - sum) / row[j];
-      }
-    }
+  float *x = s->x + (size_t)first * n, sums[SOLVE_ROWS][SOLVE_COLS];
+  memset(sums, 0, sizeof sums);
+  for (uint32_t begin = 0; begin < n; begin += SOLVE_COLS) {
+    uint32_t end = n - begin < SOLVE_COLS ? n : begin + SOLVE_COLS;
+    products((struct view){s->l + (size_t)begin * n, n, 1}, end - begin, (struct view){x, n, 1}, rows, begin, false, sums[0], SOLVE_COLS);
+    solve_block(s, begin, end, x, sums, rows, false);
   }
   for (uint32_t end = n; end > 0;) {
-    uint32_t begin = (end - 1) / MM_ROWS * MM_ROWS;
-    memset(sums, 0, sizeof sums);
-    products((struct view){s->l + (size_t)begin * n + end, n, 1}, end - begin, (struct view){x + end, n, 1}, rows, n - end, false, sums[0], MM_ROWS);
-    for (uint32_t i = 0; i < rows; i++) {
-      float *at = x + (size_t)i * n;
-      for (uint32_t j = end; j-- > begin;) {
-        const float *row = s->l + (size_t)j * n;
-        float sum = sums[i][j - begin];
-        for (uint32_t k = j + 1; k < end; k++) sum += at[k] * row[k];
-        at[j] = (at[j] - sum) / row[j];
-      }
-    }
+    uint32_t begin = (end - 1) / SOLVE_COLS * SOLVE_COLS;
+    if (end == n) memset(sums, 0, sizeof sums); /* a sum of nothing */
+    products((struct view){s->l + (size_t)begin * n + end, n, 1}, end - begin, (struct view){x + end, n, 1}, rows, n - end, false, sums[0], SOLVE_COLS);
+    solve_block(s, begin, end, x, sums, rows, true);
     end = begin;
   }
 }

@@ -50,10 +50,9 @@ static enum tansy_status begin_pass(struct tansy_best *b, struct tansy_failure *
 }
 
 /* Rounds and codes the model over n_windows windows: layers from b->stage.n_layers up to `end`, and what comes after all of them.
- * adapt: the pass that counts. */
+ * adapt: the pass that counts. work: of progress, for all layers. */
 static enum tansy_status run_pass(struct tansy_best *b, uint32_t n_windows, uint32_t end, bool adapt, double work, struct tansy_failure *failure) {
   uint32_t n_layers = b->config->n_layers;
-  double done = b->job->progress.done + work * (end - b->stage.n_layers) / n_layers;
   b->work = work;
   b->adapt = adapt;
   b->n_windows = n_windows;
@@ -65,9 +64,7 @@ static enum tansy_status run_pass(struct tansy_best *b, uint32_t n_windows, uint
     tansy_best_save(b, false);
   }
   b->stage.n_layers = 0;
-  if (end == n_layers) TANSY_TRY(tansy_best_final(b, failure));
-  tansy_progress_at(&b->job->progress, "quantize", NULL, done);
-  return TANSY_OK;
+  return end == n_layers ? tansy_best_final(b, failure) : TANSY_OK;
 }
 
 /* what real bytes are against predicted ones, and what else is in the file */
@@ -109,7 +106,8 @@ static enum tansy_status meet_size(struct tansy_best *b, struct tansy_failure *f
   struct tansy_best_stage *stage = &b->stage;
   if (!stage->is_quick_done) TANSY_TRY(run_quick_pass(b, allowed, failure));
   /* Predictions are for matrices of some size: of tiny ones, tables and states are most, and it takes some passes to learn them. */
-  for (; stage->round < MAX_PASSES; stage->round++) {
+  bool met = false;
+  for (; stage->round < MAX_PASSES && !met; stage->round++) {
     if (stage->n_layers == 0) {
       b->allowed = stage->aim - stage->overhead;
       b->spent = 0;
@@ -119,18 +117,17 @@ static enum tansy_status meet_size(struct tansy_best *b, struct tansy_failure *f
     }
     TANSY_TRY(run_pass(b, job->calibration.n, b->config->n_layers, true, b->work_of.pass, failure));
     TANSY_TRY(tansy_job_nbytes(job, &total, failure));
-    if (total <= allowed * 1.01 && total >= allowed * 0.99) break;
+    met = total <= allowed * 1.01 && total >= allowed * 0.99;
     if (stage->nearest == 0 || fabs(total - allowed) < fabs(stage->nearest - allowed)) stage->nearest = total;
     stage->aim += allowed * 0.9985 - total;
   }
-  bool met = total <= allowed * 1.01 && total >= allowed * 0.99;
   return met && allowed == tansy_job_allowed_nbytes(job) ? TANSY_OK : miss(b, total, allowed, failure);
 }
 
 /* Work in multiplications, so that the time left is that of this model: embedding and head count much in some, wide layers in others. */
 static void estimate_work(struct tansy_best *b) {
   const struct tansy_checkpoint *c = b->job->checkpoint;
-  double linears = 0, tables = 0, moments = 0, solving = 0, hidden = b->config->hidden;
+  double linears = 0, tables = 0, moments = 0, solving = 0;
   for (uint32_t i = 0; i < c->n_sources; i++) {
     const struct tansy_source *s = &c->sources[i];
     double n_weights = s->matrix ? (double)s->n_rows * s->n_cols : 0;
@@ -145,15 +142,15 @@ static void estimate_work(struct tansy_best *b) {
   uint32_t window = b->job->calibration.window;
   double n_tokens = (double)b->job->calibration.n * window, n_quick = (double)quick_windows(b->job) * window;
   double n_felt = tansy_fisher_n_windows(b->config, &b->job->calibration) * (double)window;
-  double coding = 2500 * linears + solving, of_tables = tables * (2500 + hidden);
+  double coding = 12000 * linears + solving;
   double head = b->config->tied ? tables : tables / 2;
   b->work_of.order = (b->is_large ? 1024 : 4096) * linears;
   b->work_of.sensitivity = n_felt * (4 * linears + 2 * head);
   b->work_of.measure = n_quick * (linears + moments / 2) + solving / 8;
-  b->work_of.pass = n_tokens * (2.7 * linears + 1.5 * moments) + coding + of_tables;
+  b->work_of.table = head * 12000;
+  b->work_of.pass = n_tokens * (2.7 * linears + 1.5 * moments) + coding;
   b->work_of.quick = n_quick * (2.7 * linears + 1.5 * moments) + coding;
   if (b->is_large && b->config->n_layers > QUICK_LAYERS) b->work_of.quick *= (double)QUICK_LAYERS / b->config->n_layers;
-  b->work_of.quick += of_tables;
 }
 
 static enum tansy_status compress(struct tansy_best *b, struct tansy_failure *failure) {
@@ -169,7 +166,7 @@ static enum tansy_status compress(struct tansy_best *b, struct tansy_failure *fa
   }
   if (status == TANSY_OK && !b->stage.is_measured) {
     status = tansy_best_measure(b, failure);
-    b->stage.is_measured = true;
+    b->stage.is_measured = status == TANSY_OK;
     if (status == TANSY_OK) tansy_best_save(b, false);
   }
   if (status == TANSY_OK && !b->x) status = allocate_windows(b, failure);
@@ -190,7 +187,9 @@ enum tansy_status tansy_recipe_best(struct tansy_job *job, struct tansy_failure 
   const struct tansy_checkpoint *checkpoint = job->checkpoint;
   struct tansy_best b = {.job = job, .config = &checkpoint->config, .is_large = checkpoint->n_params > LARGE_N_PARAMS};
   estimate_work(&b);
-  tansy_progress_start(&job->progress, job->progress.kind, b.work_of.order + b.work_of.sensitivity + b.work_of.measure + b.work_of.quick + b.work_of.pass);
+  bool quick_is_whole = !b.is_large || b.config->n_layers <= QUICK_LAYERS;
+  double n_tables = b.config->tied ? 2 : quick_is_whole ? 4 : 3; /* in both passes; a quick one of some layers has no head */
+  tansy_progress_start(&job->progress, job->progress.kind, b.work_of.order + b.work_of.sensitivity + b.work_of.measure + b.work_of.quick + b.work_of.pass + n_tables * b.work_of.table);
   tansy_progress_at(&job->progress, "order", NULL, 0);
   /* from here on the model is one whose channels are numbered anew */
   struct tansy_checkpoint renumbered = *checkpoint;

@@ -10,6 +10,9 @@
 
 #include "pack/files.h"
 
+/* Raised when the recipe comes to other values or another order of things: what an older one has saved does not go with it. */
+enum { ALGORITHM = 2 };
+
 struct head {
   char magic[8];
   uint64_t fingerprint, nbytes; /* of the whole file; its last 8 bytes are a hash of all before */
@@ -27,9 +30,9 @@ static struct head head_of(const struct tansy_resume *r, uint64_t nbytes, uint64
 /* what the result depends on; for the weights' bytes stand the sizes and times of their files */
 static uint64_t fingerprint(const struct tansy_job *job) {
   const struct tansy_checkpoint *c = job->checkpoint;
-  uint32_t target = (uint32_t)job->target.kind;
+  uint32_t target[2] = {ALGORITHM, (uint32_t)job->target.kind};
   double allowed = tansy_job_allowed_nbytes(job);
-  uint64_t h = tansy_hash(TANSY_HASH_BEGIN, &target, sizeof target);
+  uint64_t h = tansy_hash(TANSY_HASH_BEGIN, target, sizeof target);
   h = tansy_hash(h, &job->target.value, sizeof job->target.value);
   h = tansy_hash(h, &allowed, sizeof allowed);
   for (uint64_t key = 1; key < 256; key++) {
