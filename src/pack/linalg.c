@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TOKEN_BLOCK = 64, TILE = 32, GRAM_ROWS = 48, GRAM_TOKENS = 256, SOLVE_ROWS = 96, SOLVE_COLS = 16 };
+enum { TOKEN_BLOCK = 64, TILE = 32, GRAM_ROWS = 96, GRAM_TOKENS = 256, SOLVE_ROWS = 96, SOLVE_COLS = 16 };
 
 double tansy_dot(const float *a, const float *b, size_t n) {
   double s[8] = {0};
@@ -62,44 +62,65 @@ INLINE void add_tiles(const float *lines, uint32_t n_rows, struct view x, uint32
     for (uint32_t t = 0; t < n; t++) add_tile(lines, 2, (struct view){x.at + t * x.row, 0, x.col}, 1, n_k, acc + t);
 }
 
-/* lines [n_k, MM_ROWS]: element (j, k) of w in line k, place j; 0 beyond n */
-INLINE void pack_lines(struct view w, uint32_t n, uint32_t n_k, float *lines) {
-  if (n < MM_ROWS) memset(lines, 0, (size_t)n_k * MM_ROWS * sizeof *lines);
-  if (w.row == 1) {
-    for (uint32_t k = 0; k < n_k; k++) memcpy(lines + k * MM_ROWS, w.at + k * w.col, n * sizeof *lines);
-    return;
-  }
-  for (uint32_t j = 0; j < n; j++)
-    for (uint32_t k = 0; k < n_k; k++) lines[k * MM_ROWS + j] = w.at[j * w.row + k * w.col];
+typedef float f32x4 __attribute__((vector_size(16)));
+
+/* out [n_k, stride]: rows of `at`, n_k values each, as columns */
+static void transpose(const float *at, size_t row, uint32_t n_rows, uint32_t n_k, float *out, size_t stride) {
+  uint32_t whole = n_rows & ~3u, whole_k = n_k & ~3u;
+  for (uint32_t j = 0; j < whole; j += 4)
+    for (uint32_t k = 0; k < whole_k; k += 4) {
+      f32x4 r[4];
+      for (uint32_t i = 0; i < 4; i++) memcpy(&r[i], at + (j + i) * row + k, sizeof r[i]);
+      f32x4 a = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5), b = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
+      f32x4 c = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5), d = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
+      r[0] = __builtin_shufflevector(a, c, 0, 1, 4, 5), r[1] = __builtin_shufflevector(a, c, 2, 3, 6, 7);
+      r[2] = __builtin_shufflevector(b, d, 0, 1, 4, 5), r[3] = __builtin_shufflevector(b, d, 2, 3, 6, 7);
+      for (uint32_t i = 0; i < 4; i++) memcpy(out + (k + i) * stride + j, &r[i], sizeof r[i]);
+    }
+  for (uint32_t j = 0; j < n_rows; j++)
+    for (uint32_t k = j < whole ? whole_k : 0; k < n_k; k++) out[k * stride + j] = at[j * row + k];
 }
 
-/* y [n_x, stride] values 0 .. n_w - 1 of each row: sums over k of x(i, k) w(j, k), from first to last; they go on from y, or begin at 0 */
-INLINE void products(struct view w, uint32_t n_w, struct view x, uint32_t n_x, uint32_t n_k, bool go_on, float *y, size_t stride) {
-  float lines[MM_COLS * MM_ROWS];
-  for (uint32_t begin = 0; begin < n_k; begin += MM_COLS) {
-    uint32_t some = n_k - begin < MM_COLS ? n_k - begin : MM_COLS;
-    for (uint32_t j = 0; j < n_w; j += MM_ROWS) {
-      uint32_t n = n_w - j < MM_ROWS ? n_w - j : MM_ROWS;
-      pack_lines((struct view){w.at + j * w.row + begin * w.col, w.row, w.col}, n, some, lines);
-      for (uint32_t i = 0; i < n_x; i += MM_TOKENS) {
-        uint32_t rows = n_x - i < MM_TOKENS ? n_x - i : MM_TOKENS;
-        float *to = y + i * stride + j;
-        f32v acc[MM_TOKENS][2];
-        memset(acc, 0, sizeof acc);
-        for (uint32_t r = 0; (go_on || begin) && r < rows; r++) memcpy(acc[r], to + r * stride, n * sizeof *to);
-        add_tiles(lines, n, (struct view){x.at + i * x.row + begin * x.col, x.row, x.col}, rows, some, acc);
-        for (uint32_t r = 0; r < rows; r++) memcpy(to + r * stride, acc[r], n * sizeof *to);
+/* lines [n_k, MM_ROWS]: element (j, k) of w in line k, place j; 0 beyond n. w goes through rows or through columns in steps of 1. */
+static void pack_lines(struct view w, uint32_t n, uint32_t n_k, float *lines) {
+  if (n < MM_ROWS) memset(lines, 0, (size_t)n_k * MM_ROWS * sizeof *lines);
+  if (w.row != 1) transpose(w.at, w.row, n, n_k, lines, MM_ROWS);
+  else
+    for (uint32_t k = 0; k < n_k; k++) memcpy(lines + k * MM_ROWS, w.at + k * w.col, n * sizeof *lines);
+}
+
+/* x [n_x][stride] of values in a row; y [n_x, y_stride] values 0 .. n_w - 1 of each row: sums over k of x(i, k) w(j, k), from first to
+ * last; they go on from y, or begin at 0 */
+INLINE void products(struct view w, uint32_t n_w, const float *x, size_t x_stride, uint32_t n_x, uint32_t n_k, bool go_on, float *y, size_t y_stride) {
+  enum { SOME = 16 * MM_TOKENS };
+  float lines[MM_COLS * MM_ROWS], tiles[MM_COLS * SOME];
+  for (uint32_t first = 0; first < n_x; first += SOME)
+    for (uint32_t begin = 0; begin < n_k; begin += MM_COLS) {
+      uint32_t some_k = n_k - begin < MM_COLS ? n_k - begin : MM_COLS, some = n_x - first < SOME ? n_x - first : SOME;
+      for (uint32_t i = 0; i < some; i += MM_TOKENS) /* [MM_COLS, MM_TOKENS] each */
+        transpose(x + (first + i) * x_stride + begin, x_stride, some - i < MM_TOKENS ? some - i : MM_TOKENS, some_k, tiles + i * MM_COLS, MM_TOKENS);
+      for (uint32_t j = 0; j < n_w; j += MM_ROWS) {
+        uint32_t n = n_w - j < MM_ROWS ? n_w - j : MM_ROWS;
+        pack_lines((struct view){w.at + j * w.row + begin * w.col, w.row, w.col}, n, some_k, lines);
+        for (uint32_t i = 0; i < some; i += MM_TOKENS) {
+          uint32_t rows = some - i < MM_TOKENS ? some - i : MM_TOKENS;
+          float *to = y + (first + i) * y_stride + j;
+          f32v acc[MM_TOKENS][2];
+          memset(acc, 0, sizeof acc);
+          for (uint32_t r = 0; (go_on || begin) && r < rows; r++) memcpy(acc[r], to + r * y_stride, n * sizeof *to);
+          add_tiles(lines, n, (struct view){tiles + i * MM_COLS, 1, MM_TOKENS}, rows, some_k, acc);
+          for (uint32_t r = 0; r < rows; r++) memcpy(to + r * y_stride, acc[r], n * sizeof *to);
+        }
       }
     }
-  }
 }
 
 void tansy_matmul_rows(const float *w, const float *x, uint32_t n_tokens, uint32_t n_rows, uint32_t n_cols, float *y, size_t stride) {
-  products((struct view){w, n_cols, 1}, n_rows, (struct view){x, n_cols, 1}, n_tokens, n_cols, false, y, stride);
+  products((struct view){w, n_cols, 1}, n_rows, x, n_cols, n_tokens, n_cols, false, y, stride);
 }
 
 void tansy_matmul_back(const float *w, const float *g, size_t stride, uint32_t n_tokens, uint32_t n_rows, uint32_t n_cols, float *gx) {
-  products((struct view){w, 1, n_cols}, n_cols, (struct view){g, stride, 1}, n_tokens, n_rows, true, gx, n_cols);
+  products((struct view){w, 1, n_cols}, n_cols, g, stride, n_tokens, n_rows, true, gx, n_cols);
 }
 
 struct tokens_product {
@@ -132,13 +153,17 @@ struct gram {
   const float *x, *y;
   uint32_t n_tokens, n_rows, n;
   size_t x_stride, y_stride;        /* of a token */
+  uint32_t at_once;                 /* rows of an item */
 };
 
-/* rows [item * GRAM_ROWS, ...) of the gram */
+/* many where there are many: y is read once for all of them */
+static uint32_t gram_rows(uint32_t n_rows) { return n_rows > 10 * GRAM_ROWS ? GRAM_ROWS : GRAM_ROWS / 2; }
+
+/* rows [item * at_once, ...) of the gram */
 static void gram_body(void *ctx, uint32_t item, uint32_t thread) {
   (void)thread;
   const struct gram *g = ctx;
-  uint32_t n = g->n, row_begin = item * GRAM_ROWS, n_rows = g->n_rows - row_begin < GRAM_ROWS ? g->n_rows - row_begin : GRAM_ROWS;
+  uint32_t n = g->n, row_begin = item * g->at_once, n_rows = g->n_rows - row_begin < g->at_once ? g->n_rows - row_begin : g->at_once;
   float lines[TOKEN_BLOCK * MM_ROWS], x[GRAM_TOKENS * GRAM_ROWS], out[GRAM_ROWS][MM_ROWS];
   for (uint32_t begin = 0; begin < g->n_tokens; begin += GRAM_TOKENS) {
     uint32_t n_tokens = g->n_tokens - begin < GRAM_TOKENS ? g->n_tokens - begin : GRAM_TOKENS;
@@ -171,8 +196,8 @@ void tansy_gram_add(struct tansy_team *team, float *gram, const float *x, const 
 }
 
 void tansy_cross_add(struct tansy_team *team, float *out, const float *x, uint32_t n_x, const float *y, uint32_t n_y, uint32_t n_tokens) {
-  struct gram g = {out, x, y, n_tokens, n_x, n_y, n_x, n_y};
-  tansy_team_run(team, (n_x + GRAM_ROWS - 1) / GRAM_ROWS, gram_body, &g);
+  struct gram g = {out, x, y, n_tokens, n_x, n_y, n_x, n_y, gram_rows(n_x)};
+  tansy_team_run(team, (n_x + g.at_once - 1) / g.at_once, gram_body, &g);
 }
 
 struct gram_blocks {
@@ -184,12 +209,12 @@ struct gram_blocks {
 static void gram_blocks_body(void *ctx, uint32_t item, uint32_t thread) {
   const struct gram_blocks *b = ctx;
   uint32_t number = item / b->items, part = item % b->items, first = number * b->block, n = b->n - first < b->block ? b->n - first : b->block;
-  struct gram g = {b->out + (size_t)number * b->block * b->block, b->x + first, b->x + first, b->n_tokens, n, n, b->n, b->n};
-  if (part * GRAM_ROWS < n) gram_body(&g, part, thread);
+  struct gram g = {b->out + (size_t)number * b->block * b->block, b->x + first, b->x + first, b->n_tokens, n, n, b->n, b->n, GRAM_ROWS / 2};
+  if (part * g.at_once < n) gram_body(&g, part, thread);
 }
 
 void tansy_gram_blocks_add(struct tansy_team *team, float *grams, const float *x, uint32_t n_tokens, uint32_t n, uint32_t block) {
-  struct gram_blocks b = {grams, x, n_tokens, n, block, (block + GRAM_ROWS - 1) / GRAM_ROWS};
+  struct gram_blocks b = {grams, x, n_tokens, n, block, (block + GRAM_ROWS / 2 - 1) / (GRAM_ROWS / 2)};
   tansy_team_run(team, (n + block - 1) / block * b.items, gram_blocks_body, &b);
 }
 
@@ -342,13 +367,13 @@ static void solve_rows(void *ctx, uint32_t item, uint32_t thread) {
   memset(sums, 0, sizeof sums);
   for (uint32_t begin = 0; begin < n; begin += SOLVE_COLS) {
     uint32_t end = n - begin < SOLVE_COLS ? n : begin + SOLVE_COLS;
-    products((struct view){s->l + (size_t)begin * n, n, 1}, end - begin, (struct view){x, n, 1}, rows, begin, false, sums[0], SOLVE_COLS);
+    products((struct view){s->l + (size_t)begin * n, n, 1}, end - begin, x, n, rows, begin, false, sums[0], SOLVE_COLS);
     solve_block(s, begin, end, x, sums, rows, false);
   }
   for (uint32_t end = n; end > 0;) {
     uint32_t begin = (end - 1) / SOLVE_COLS * SOLVE_COLS;
     if (end == n) memset(sums, 0, sizeof sums); /* a sum of nothing */
-    products((struct view){s->l + (size_t)begin * n + end, n, 1}, end - begin, (struct view){x + end, n, 1}, rows, n - end, false, sums[0], SOLVE_COLS);
+    products((struct view){s->l + (size_t)begin * n + end, n, 1}, end - begin, x + end, n, rows, n - end, false, sums[0], SOLVE_COLS);
     solve_block(s, begin, end, x, sums, rows, true);
     end = begin;
   }
@@ -370,7 +395,7 @@ static void right_body(void *ctx, uint32_t item, uint32_t thread) {
   const struct right *r = ctx;
   uint32_t first = item * SOLVE_ROWS, rows = r->n_rows - first < SOLVE_ROWS ? r->n_rows - first : SOLVE_ROWS;
   size_t n = r->n;
-  products((struct view){r->m, 1, n}, r->n, (struct view){r->w + first * n, n, 1}, rows, r->n, false, r->out + first * n, n);
+  products((struct view){r->m, 1, n}, r->n, r->w + first * n, n, rows, r->n, false, r->out + first * n, n);
 }
 
 void tansy_matmul_right(struct tansy_team *team, const float *w, const float *m, uint32_t n_rows, uint32_t n, float *out) {

@@ -6,7 +6,10 @@
 
 #include "pack/linalg.h"
 
-enum { MIN_TOKENS = 32 }; /* that the forward pass is ready for: logits are made of so many at a time (evaluate.c) */
+enum {
+  MIN_TOKENS = 32,    /* that the forward pass is ready for: logits are made of so many at a time (evaluate.c) */
+  PIECE_MULTIPLE = 12 /* tokens that products take together (linalg.c) */
+};
 
 uint32_t tansy_site_n_cols(const struct tansy_config *c, enum tansy_site site) {
   if (site == TANSY_SITE_ATTN_OUT) return c->n_heads * c->head_dim;
@@ -112,11 +115,12 @@ struct part {
   float *x;
   int keep_x;
   const struct tansy_capture *capture;
+  uint32_t piece, pieces; /* tokens of an item; items of a window */
 };
 
 struct seen {
   const struct tansy_capture *capture;
-  size_t first; /* token of the window */
+  size_t first; /* token of the item */
 };
 
 static void see_site(void *ctx, enum tansy_site site, uint32_t layer, const float *x, uint32_t n_tokens, uint32_t n_cols) {
@@ -125,25 +129,31 @@ static void see_site(void *ctx, enum tansy_site site, uint32_t layer, const floa
   if (s->capture->site[site]) memcpy(s->capture->site[site] + s->first * n_cols, x, (size_t)n_tokens * n_cols * sizeof *x);
 }
 
+/* tokens [first, first + n) of a window, all of it where they look at each other */
 static void part_body(void *ctx, uint32_t item, uint32_t thread) {
   struct part *p = ctx;
   struct tansy_runner *r = p->r;
   struct tansy_forward *f = &r->forward[thread];
-  size_t hidden = r->config->hidden, first = (size_t)item * r->window, n = r->window * hidden;
-  struct seen seen = {p->capture, first};
+  uint32_t pieces = p->pieces, first = item % pieces * p->piece, n_tokens = r->window - first < p->piece ? r->window - first : p->piece;
+  size_t hidden = r->config->hidden, at = (size_t)(item / pieces) * r->window + first, n = n_tokens * hidden;
+  struct seen seen = {p->capture, at};
   f->hook = p->capture ? see_site : NULL;
   f->hook_ctx = &seen;
-  float *x = p->x + first * hidden;
+  float *x = p->x + at * hidden;
   if (p->keep_x) x = memcpy(r->copy[thread], x, n * sizeof *x);
   if (p->part == TANSY_PART_ATTENTION)
-    tansy_attention_forward(f, p->layer, p->weights, &r->kv[thread], 0, r->window, x);
+    tansy_attention_forward(f, p->layer, p->weights, &r->kv[thread], 0, n_tokens, x);
   else
-    tansy_mlp_forward(f, p->layer, p->weights, r->window, x);
+    tansy_mlp_forward(f, p->layer, p->weights, n_tokens, x);
   f->hook = NULL;
 }
 
 void tansy_runner_part(struct tansy_runner *r, uint32_t layer, const struct tansy_layer_weights *weights, enum tansy_part part, float *x,
                        uint32_t n_windows, int keep_x, const struct tansy_capture *capture) {
-  struct part p = {r, layer, weights, part, x, keep_x, capture};
-  tansy_team_run(r->team, n_windows, part_body, &p);
+  struct part p = {r, layer, weights, part, x, keep_x, capture, r->window, 1};
+  if (part == TANSY_PART_MLP) { /* thirds: few windows for many threads are the rule */
+    p.piece = ((r->window + 2) / 3 + PIECE_MULTIPLE - 1) / PIECE_MULTIPLE * PIECE_MULTIPLE;
+    p.pieces = (r->window + p.piece - 1) / p.piece;
+  }
+  tansy_team_run(r->team, n_windows * p.pieces, part_body, &p);
 }
