@@ -7,6 +7,7 @@ import { usageError } from './args.js';
 import { curveSvg, curveTable, memoryCurve } from './memory_curve.js';
 import { MODEL_FLAGS, loadOptions, takeModel } from './model_flags.js';
 import { Figures, StatusLine, loadProgress, printJson, round, table } from './output.js';
+import { checkOutput } from './paths.js';
 import { profileOf } from './profile.js';
 
 /** @type {import('./args.js').Command} */
@@ -117,6 +118,7 @@ function profileText({ parts, functions, milliseconds }, nTokens) {
 async function runCurve(values, signal, line) {
   const { memoryBudget, residency } = loadOptions(values);
   if (memoryBudget !== undefined || residency !== undefined) throw usageError('--memory-curve tries all budgets itself: leave out --memory and --residency.');
+  if (values.plot !== undefined) checkOutput(values.plot, '--plot');
   const onPoint = (/** @type {number} */ i, /** @type {number} */ n) => line.show(`memory ${i + 1} of ${n}`);
   const curve = await memoryCurve(values.model, loadOptions(values), { signal, repetitions: values.repetitions ?? 3, onPoint });
   line.clear();

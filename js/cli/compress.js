@@ -11,6 +11,7 @@ import { formatBytes } from '../units.js';
 import { usageError } from './args.js';
 import { StatusLine, countEveryByte, printJson, table } from './output.js';
 import { idsToBytes, packProgress, packThreads, runPack, withTemporaryFiles } from './pack.js';
+import { checkCheckpoint, checkOutput } from './paths.js';
 import { readPlainText } from './plain_text.js';
 
 /** @type {import('./args.js').Command} */
@@ -32,7 +33,7 @@ export const command = {
     allocate: { names: ['--allocate'], type: 'number', min: 0, max: 1, value: 'X', help: 'how far its steps follow what errors do to the residual stream: 0 one step for all, 1 equal marginal cost; 0.6' },
     tokenScale: { names: ['--token-scale'], type: 'number', min: 0, max: 1, value: 'X', help: "how far those of embedding and head follow how often a row's token occurs; 0.4" },
     rowScale: { names: ['--row-scale'], type: 'number', min: 0, max: 1, value: 'X', help: "how far they follow a row's largest weight: 0 one step for a matrix; 0" },
-    recipe: { names: ['--recipe'], type: 'string', value: 'NAME', help: 'how to quantize: best, paper or plain' },
+    recipe: { names: ['--recipe'], type: 'choice', choices: ['best', 'paper', 'plain'], help: 'how to quantize; best' },
     calibration: { names: ['--calibration'], type: 'string', value: 'FILE', help: 'text the model should be good at; English prose is built in' },
     calibrationTokens: { names: ['--calibration-tokens'], type: 'integer', min: 1, value: 'N', help: 'how much of it to use; 32768' },
     threads: { names: ['-t', '--threads'], type: 'integer', min: 1, max: 64, value: 'N', help: 'threads; all cores' },
@@ -57,14 +58,28 @@ async function run({ positionals, values }, signal) {
   if (out === undefined && !values.dryRun) throw usageError('-o FILE is required.');
   const input = resolve(folder);
   if (!existsSync(input)) throw new TansyError('TANSY_NOT_FOUND', `There is no folder ${folder}; give a Hugging Face checkpoint.`);
+  if (out !== undefined) {
+    if (resolve(out) === input && !statSync(input).isDirectory()) throw usageError(`-o ${out} is the input; name another file.`);
+    checkOutput(out, '-o');
+  }
+  checkRecipe(values);
+  checkCheckpoint(folder);
   if (!statSync(input).isDirectory())
     return withTemporaryFiles(async (write) => {
       let checkpoint = '';
       for (const [name, text] of Object.entries(ggufCheckpoint(input))) checkpoint = dirname(await write(name, Buffer.from(text)));
       return compressFolder(checkpoint, out, values, signal);
     });
-  if (!existsSync(join(input, 'config.json'))) throw new TansyError('TANSY_NOT_CHECKPOINT', `${folder} is no checkpoint: it has no config.json.`);
   return compressFolder(input, out, values, signal);
+}
+
+/** Flags of one recipe do nothing for another, and who gives them believes they do. @param {Record<string, any>} values */
+function checkRecipe(values) {
+  const recipe = values.recipe ?? (values.noPrune ? 'plain' : 'best');
+  if (recipe === 'paper') return;
+  const key = ['prune', 'alpha', 'step', 'tableStep', 'allocate', 'tokenScale', 'rowScale'].find((name) => values[name] !== undefined);
+  if (key !== undefined) throw usageError(`${command.flags[key].names[0]} belongs to the paper recipe, and this is the ${recipe} one: leave it out, or add --recipe paper.`);
+  if (recipe === 'best' && values.noPrune) throw usageError('--no-prune does not belong to the best recipe, which weighs zeros as any other value: leave one of the two out.');
 }
 
 /**

@@ -10,6 +10,7 @@ import { usageError } from './args.js';
 import { vocabOf } from './compress.js';
 import { StatusLine, countEveryByte, printJson } from './output.js';
 import { idsToBytes, packProgress, packThreads, runPack, withTemporaryFiles } from './pack.js';
+import { checkCheckpoint } from './paths.js';
 import { readPlainText } from './plain_text.js';
 
 /** @type {import('./args.js').Command} */
@@ -49,6 +50,7 @@ async function run({ values }, signal) {
   if (!hasText && values.lambada === undefined) throw usageError('give either --text FILE or --tokens FILE, or --lambada FILE.');
   for (const key of ['model', 'text', 'tokens', 'lambada', 'reference'])
     if (values[key] !== undefined && !existsSync(values[key])) throw new TansyError('TANSY_NOT_FOUND', `There is no ${values[key]}; check the path.`);
+  for (const path of [values.model, values.reference]) if (path !== undefined && statSync(path).isDirectory()) checkCheckpoint(path);
   const line = new StatusLine(!values.json);
   const shared = ['--threads', String(values.threads ?? packThreads()), '--progress', 'json'];
   if (values.reference !== undefined) shared.push('--reference', resolve(values.reference));

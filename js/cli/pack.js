@@ -101,7 +101,9 @@ function parseProgress(line) {
 
 /** @param {string} text */
 function sentence(text) {
-  return text === '' ? 'The compressor failed.' : text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? '' : '.');
+  if (text === '') return 'The compressor failed.';
+  const begin = /^[a-z]+ /.test(text) ? text[0].toUpperCase() + text.slice(1) : text; // names of files and flags stay as they are
+  return begin + (/[.!?]$/.test(text) ? '' : '.');
 }
 
 /**

@@ -5,6 +5,7 @@ import { formatBytes } from '../units.js';
 import { usageError } from './args.js';
 import { StatusLine, printJson } from './output.js';
 import { packProgress, runPack } from './pack.js';
+import { checkOutput } from './paths.js';
 
 /** @type {import('./args.js').Command} */
 export const command = {
@@ -34,6 +35,7 @@ export const command = {
 async function run({ values }, signal) {
   if (values.preset === undefined) throw usageError('--preset NAME is required.');
   if (values.out === undefined) throw usageError('-o FILE is required.');
+  checkOutput(values.out, '-o');
   const line = new StatusLine(!values.json);
   const args = ['synth', '--preset', values.preset, '-o', resolve(values.out), '--progress', 'json'];
   for (const [name, value] of Object.entries({ '--bits': values.bits, '--layers': values.layers, '--seed': values.seed }))

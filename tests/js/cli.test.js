@@ -44,6 +44,14 @@ test('help and version', async () => {
   assert.equal((await tansy([])).status, 2);
 });
 
+/** A folder with a config.json, but not what a checkpoint needs. @param {string} name @param {Record<string, string>} files */
+function half(name, files) {
+  const path = join(folder, name);
+  mkdirSync(path);
+  for (const [file, text] of Object.entries({ 'config.json': '{"model_type":"llama"}', ...files })) writeFileSync(join(path, file), text);
+  return path;
+}
+
 const nothing = join(folder, 'nothing.tansy');
 const text = join(folder, 'text.txt');
 writeFileSync(text, 'some text to look at. '.repeat(40));
@@ -79,7 +87,19 @@ for (const [args, words, status = 2] of /** @type {[string[], RegExp, number?][]
   [['compress', nothing, '-o', 'x'], /There is no folder .*\[TANSY_NOT_FOUND\]/, 1],
   [['compress', folder, '-o', 'x'], /is no checkpoint: it has no config\.json.*\[TANSY_NOT_CHECKPOINT\]/, 1],
   [['compress', source, '-o', join(folder, 'x.tansy'), '--bits', '99'], /--bits must be a number from 0\.5 to 8/],
-  [['compress', source, '-o', join(folder, 'x.tansy'), '--recipe', 'magic'], /unknown recipe "magic"/i],
+  [['compress', source, '-o', join(folder, 'x.tansy'), '--recipe', 'magic'], /--recipe must be one of best, paper, plain; got "magic"/],
+  [['compress', source, '-o', join(folder, 'x.tansy'), '--alpha', '0.5'], /--alpha belongs to the paper recipe, and this is the best one/],
+  [['compress', source, '-o', join(folder, 'x.tansy'), '--no-prune', '--prune', '0.1'], /--prune belongs to the paper recipe, and this is the plain one/],
+  [['compress', source, '-o', join(folder, 'x.tansy'), '--recipe', 'best', '--no-prune'], /--no-prune does not belong to the best recipe/],
+  [['compress', source, '-o', folder], /-o .* is a folder; name a file in it/],
+  [['compress', source, '-o', join(folder, 'no/such/x.tansy')], /there is no folder .*no\/such; make it first\. \[TANSY_IO\]/, 1],
+  [['compress', join(source, 'model.safetensors'), '-o', 'x'], /holds weights alone: give the folder/, 1],
+  [['compress', text, '-o', text], /is the input; name another file/],
+  [['compress', half('pointer', { 'model.safetensors': 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n' }), '-o', 'x'], /model\.safetensors is Git's pointer .*git lfs pull.*\[TANSY_NOT_CHECKPOINT\]/, 1],
+  [['compress', half('pickled', { 'pytorch_model.bin': 'x' }), '-o', 'x'], /pytorch_model\.bin is of another format: .*save_pretrained/, 1],
+  [['compress', half('adapter', { 'adapter_model.safetensors': 'x' }), '-o', 'x'], /adapter_model\.safetensors belongs to an adapter: merge it/, 1],
+  [['compress', half('parts', { 'model-00001-of-00002.safetensors': 'x' }), '-o', 'x'], /model\.safetensors\.index\.json.* is missing/, 1],
+  [['eval', '-m', half('python', { 'model.pth': 'x' }), '--tokens', text], /model\.pth is of another format/, 1],
   [['compress', source, '-o', join(folder, 'no/such/x.tansy'), '--bits', '8', '--no-prune'], /\[TANSY_IO\]/, 1],
   [['inspect'], /usage: tansy inspect FILE/],
   [['inspect', nothing], /\[TANSY_NOT_FOUND\]/, 1],
