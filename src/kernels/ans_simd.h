@@ -14,8 +14,8 @@
  *   look     lo -> run -> value; freq, off
  *   update   freq, off, hi -> x
  *   refill   x -> lo, hi, with bytes of the stream for the lanes whose hi became 0
- * so that the four sets of a tile keep a processor waiting for one another unless it does little in a cycle. A refill therefore
- * comes after the look of the next slot, and where the dot makes slots cheap two tiles are decoded in turns, a step each.
+ * and a refill comes after the look of the next slot, so that the four sets overlap. (Two tiles in turns, with eight sets, are no
+ * faster: what waiting they save goes into spilled registers.)
  *
  * Whatever the bytes say, nothing is read beyond the codes' end plus TANSY_STREAM_SLACK: the pointer is held back every step,
  * and each of its four slots takes at most 16 bytes. */
@@ -23,8 +23,7 @@
 #define TANSY_KERNELS_ANS_SIMD_H
 
 #include "codec/tile.h"
-#include "kernels/kernels_internal.h"
-#include "kernels/simd.h"
+#include "kernels/raw_simd.h"
 
 /* keeps the compiler from putting off what v needs */
 #define ANS_NOW(v) __asm__ volatile("" : "+r"(v))
@@ -170,38 +169,31 @@ static inline uint32_t ans_span_end(const struct tansy_coded *c, uint32_t step, 
   return s;
 }
 
-/* Steps [begin, end) of groups `group` + i * group_stride, i < n, from n readers: symbols' contributions in INT8 layout, at
- * out + i * out_stride. Four sets; n and update are constants. */
-ANS_INLINE void ans_read_symbols(struct ans_reader *readers, uint32_t n, const struct tansy_coded *c, uint32_t group, uint32_t group_stride,
-                                 uint32_t begin, uint32_t end, uint8_t *out, size_t out_stride, enum ans_update update) {
+/* Steps [begin, end) of a group: symbols' contributions in INT8 layout. Four sets; update is a constant. */
+ANS_INLINE void ans_read_symbols(struct ans_reader *reader, const struct tansy_coded *c, uint32_t group, uint32_t begin, uint32_t end,
+                                 uint8_t *out, enum ans_update update) {
   const struct ans_constants k = ans_get_constants(update);
-  struct ans_reader r[2];
-  for (uint32_t i = 0; i < n; i++) r[i] = readers[i];
+  struct ans_reader r = *reader;
   for (uint32_t step = begin; step < end;) {
     const uint32_t span_end = ans_span_end(c, step, end);
-    struct ans_vectors t[2];
-    for (uint32_t i = 0; i < n; i++)
-      t[i] = ans_get_table(tansy_step_table(c, group + i * group_stride, step), c->shape.raw_bits, update);
+    const struct ans_vectors t = ans_get_table(tansy_step_table(c, group, step), c->shape.raw_bits, update);
     for (; step < span_end; step++, out += TANSY_INT8_BLOCK_NBYTES) {
-      for (uint32_t i = 0; i < n; i++) {
-        uint8_t *o = out + i * out_stride;
-        r[i].at = r[i].at < r[i].codes_end ? r[i].at : r[i].codes_end;
-        for (int set = 0, before = TANSY_GROUP_N_ROWS - 1; set < TANSY_GROUP_N_ROWS; before = set++) {
-          struct ans_found found;
-          wasm_v128_store(o + TANSY_LANES * set, ans_look(r[i].lo[set], &t[i], &k, &found));
-          ans_refill(&r[i].last, &r[i].at, &r[i].lo[before], &r[i].hi[before]);
-          ans_update(&found, r[i].hi[set], &k, update, &r[i].last);
-          if (update != ANS_PRODUCTS) ANS_NOW(r[i].last.mask);
-        }
+      r.at = r.at < r.codes_end ? r.at : r.codes_end;
+      for (int set = 0, before = TANSY_GROUP_N_ROWS - 1; set < TANSY_GROUP_N_ROWS; before = set++) {
+        struct ans_found found;
+        wasm_v128_store(out + TANSY_LANES * set, ans_look(r.lo[set], &t, &k, &found));
+        ans_refill(&r.last, &r.at, &r.lo[before], &r.hi[before]);
+        ans_update(&found, r.hi[set], &k, update, &r.last);
+        if (update != ANS_PRODUCTS) ANS_NOW(r.last.mask);
       }
     }
   }
-  for (uint32_t i = 0; i < n; i++) readers[i] = r[i];
+  *reader = r;
 }
 
 /* the same for a tile with one set: small matrices, not worth a pipeline */
-ANS_INLINE void ans_read_symbols_one_set(struct ans_reader *r, const struct tansy_coded *c, uint32_t group, uint32_t begin,
-                                         uint32_t end, uint8_t *out) {
+ANS_INLINE void ans_read_symbols_one_set(struct ans_reader *r, const struct tansy_coded *c, uint32_t group, uint32_t begin, uint32_t end,
+                                         uint8_t *out) {
   const struct ans_constants k = ans_get_constants(ANS_PRODUCTS);
   v128_t lo = r->lo[0], hi = r->hi[0];
   for (uint32_t step = begin; step < end; step++) {
@@ -218,49 +210,12 @@ ANS_INLINE void ans_read_symbols_one_set(struct ans_reader *r, const struct tans
   r->lo[0] = lo, r->hi[0] = hi;
 }
 
-/* raw bits of a step, or-ed into four rows; group_raw: of the group. Layout: codec/tile.h */
-ANS_INLINE void ans_merge_raw(v128_t w[4], const uint8_t *group_raw, uint32_t step, uint32_t n_steps, uint32_t raw_bits) {
-  if (raw_bits == 4) {
-    const v128_t low = wasm_i8x16_splat(15);
-    v128_t r01 = wasm_v128_load(group_raw + 32 * step), r23 = wasm_v128_load(group_raw + 32 * step + 16);
-    w[0] = wasm_v128_or(w[0], wasm_v128_and(r01, low));
-    w[1] = wasm_v128_or(w[1], wasm_v128_and(wasm_u16x8_shr(r01, 4), low));
-    w[2] = wasm_v128_or(w[2], wasm_v128_and(r23, low));
-    w[3] = wasm_v128_or(w[3], wasm_v128_and(wasm_u16x8_shr(r23, 4), low));
-    return;
-  }
-  if (raw_bits >= 2) {
-    const v128_t two = wasm_i8x16_splat(3);
-    v128_t r = wasm_v128_load(group_raw + 16 * step);
-    w[0] = wasm_v128_or(w[0], wasm_v128_and(r, two));
-    w[1] = wasm_v128_or(w[1], wasm_v128_and(wasm_u16x8_shr(r, 2), two));
-    w[2] = wasm_v128_or(w[2], wasm_v128_and(wasm_u16x8_shr(r, 4), two));
-    w[3] = wasm_v128_or(w[3], wasm_v128_and(wasm_u16x8_shr(r, 6), two));
-  }
-  if (raw_bits & 1) {
-    const uint8_t *high = raw_bits == 3 ? group_raw + 16 * n_steps : group_raw;
-    v128_t r = wasm_u16x8_shr(wasm_v128_load(high + 16 * (step / 2)), 4 * (step & 1));
-    if (raw_bits == 1) {
-      const v128_t one = wasm_i8x16_splat(1);
-      w[0] = wasm_v128_or(w[0], wasm_v128_and(r, one));
-      w[1] = wasm_v128_or(w[1], wasm_v128_and(wasm_u16x8_shr(r, 1), one));
-      w[2] = wasm_v128_or(w[2], wasm_v128_and(wasm_u16x8_shr(r, 2), one));
-      w[3] = wasm_v128_or(w[3], wasm_v128_and(wasm_u16x8_shr(r, 3), one));
-    } else {
-      const v128_t four = wasm_i8x16_splat(4);
-      w[0] = wasm_v128_or(w[0], wasm_v128_and(wasm_i16x8_shl(r, 2), four));
-      w[1] = wasm_v128_or(w[1], wasm_v128_and(wasm_i16x8_shl(r, 1), four));
-      w[2] = wasm_v128_or(w[2], wasm_v128_and(r, four));
-      w[3] = wasm_v128_or(w[3], wasm_v128_and(wasm_u16x8_shr(r, 1), four));
-    }
-  }
-}
-
-ANS_INLINE void ans_merge_raw_steps(const uint8_t *group_raw, uint32_t begin, uint32_t end, uint32_t n_steps, uint32_t raw_bits, uint8_t *out) {
+ANS_INLINE void ans_merge_raw_steps(const uint8_t *group_raw, uint32_t begin, uint32_t end, uint32_t n_steps, uint32_t raw_bits,
+                                    uint8_t *out) {
   for (uint32_t step = begin; step < end; step++, out += TANSY_INT8_BLOCK_NBYTES) {
     v128_t w[4];
     for (int row = 0; row < 4; row++) w[row] = wasm_v128_load(out + 16 * row);
-    ans_merge_raw(w, group_raw, step, n_steps, raw_bits);
+    tansy_merge_raw(w, group_raw, step, n_steps, raw_bits);
     for (int row = 0; row < 4; row++) wasm_v128_store(out + 16 * row, w[row]);
   }
 }

@@ -4,13 +4,13 @@
 #define ANS_SWIZZLE(a, i) wasm_i8x16_swizzle(a, i)
 #define ANS_DOT(a, b) (a) /* five instructions instead of one: the dot does not pay here */
 #define ANS_HAS_DOT 0
+#define ANS_RAW_APART 0
 
 #include "kernels/ans_body.h"
-#include "kernels/packed_simd.h"
 
 void tansy_matmul_ans_simd128(const struct tansy_matrix *w, const struct tansy_act *act, uint32_t tile_begin, uint32_t tile_end,
                               int32_t *acc, size_t acc_stride, void *scratch) {
-  const struct ans_product p = {&w->coded, act, acc, acc_stride, scratch, tansy_dot_group_simd128, NULL, ANS_PRODUCTS};
+  const struct ans_product p = {&w->coded, act, acc, acc_stride, scratch, tansy_dot_groups_simd128, ANS_PRODUCTS};
   ans_multiply(&p, tile_begin, tile_end);
 }
 
@@ -22,8 +22,9 @@ void tansy_expand_int8_simd128(const struct tansy_coded *c, uint32_t t, uint8_t 
   ans_open(&r, c, &tile, ANS_PRODUCTS);
   for (uint32_t g = 0; g < tile.n_groups; g++) {
     const uint32_t group = tile.row_begin / TANSY_GROUP_N_ROWS + g;
-    ans_read_steps(&r, c, group, tile.raw + g * raw_nbytes, 0, n_steps, resident + (size_t)group * n_steps * TANSY_INT8_BLOCK_NBYTES,
-                   ANS_PRODUCTS);
+    uint8_t *out = resident + (size_t)group * n_steps * TANSY_INT8_BLOCK_NBYTES;
+    ans_read_steps(&r, c, group, 0, n_steps, out, ANS_PRODUCTS);
+    ans_merge_raw_of(c, tile.raw + g * raw_nbytes, 0, n_steps, out);
   }
 }
 
@@ -48,8 +49,9 @@ void tansy_expand_packed_simd128(const struct tansy_coded *c, uint32_t t, uint8_
     for (uint32_t begin = 0, n; begin < n_steps; begin += n, out += n * block_nbytes) {
       uint8_t blocks[CHUNK_N_STEPS * TANSY_INT8_BLOCK_NBYTES];
       n = n_steps - begin < CHUNK_N_STEPS ? n_steps - begin : CHUNK_N_STEPS;
-      ans_read_steps(&r, c, group, tile.raw + g * raw_nbytes, begin, begin + n, raw_bits == TANSY_MAX_RAW_BITS ? out : blocks,
-                     ANS_PRODUCTS);
+      uint8_t *whole = raw_bits == TANSY_MAX_RAW_BITS ? out : blocks;
+      ans_read_steps(&r, c, group, begin, begin + n, whole, ANS_PRODUCTS);
+      ans_merge_raw_of(c, tile.raw + g * raw_nbytes, begin, begin + n, whole);
       switch (raw_bits) {
         case 0: ans_pack_blocks(blocks, n, 0, out); break;
         case 1: ans_pack_blocks(blocks, n, 1, out); break;

@@ -31,16 +31,15 @@ static inline int32_t tansy_weight_bias(uint32_t raw_bits) { return raw_bits < T
 /* rows and groups of a tile: groups [tile * g, min((tile + 1) * g, n_groups)) with g = tile_n_rows / 4 */
 static inline uint32_t tansy_n_groups(const struct tansy_coded_shape *shape) { return tansy_pad_rows(shape->n_rows) / TANSY_GROUP_N_ROWS; }
 
-/* One group of 4 rows against every token of act:
- *   acc[t * acc_stride + k] = I of row k, bias already subtracted, for k < n_rows (1..4; the last group may be short).
- * w: the group in INT8 layout, [n_cols_padded / 16][4][16] bytes. What decoders to a row buffer call once a group. */
-typedef void tansy_dot_group_fn(const uint8_t *w, uint32_t raw_bits, const struct tansy_act *act, uint32_t n_rows, int32_t *acc,
-                                size_t acc_stride);
-tansy_dot_group_fn tansy_dot_group_ref, tansy_dot_group_simd128, tansy_dot_group_relaxed, tansy_dot_group_relaxed32;
-/* Two groups, one behind the other in w, whose results are row_stride rows apart; n_rows: of the second */
-typedef void tansy_dot_two_groups_fn(const uint8_t *w, uint32_t raw_bits, const struct tansy_act *act, uint32_t n_rows, uint32_t row_stride,
-                                     int32_t *acc, size_t acc_stride);
-tansy_dot_two_groups_fn tansy_dot_two_groups_simd128, tansy_dot_two_groups_relaxed, tansy_dot_two_groups_relaxed32;
+/* Groups of 4 rows, one behind the other, against every token of act:
+ *   acc[t * acc_stride + k] = I of row k, bias already subtracted, for k < n_rows (1..8; the last group may be short).
+ * w: the groups in INT8 layout, [n_cols_padded / 16][4][16] bytes each. raw: NULL, or what the weights lack still: raw bits as the stream
+ * has them (codec/tile.h), for one token and raw_bits 1..3, not _simd128. What decoders to a row buffer call. */
+typedef void tansy_dot_groups_fn(const uint8_t *w, const uint8_t *raw, uint32_t raw_bits, const struct tansy_act *act, uint32_t n_rows,
+                                 int32_t *acc, size_t acc_stride);
+tansy_dot_groups_fn tansy_dot_groups_simd128, tansy_dot_groups_relaxed, tansy_dot_groups_relaxed32;
+/* the same for one group of whole weights */
+void tansy_dot_group_ref(const uint8_t *w, uint32_t raw_bits, const struct tansy_act *act, uint32_t n_rows, int32_t *acc, size_t acc_stride);
 
 /* raw_bits 4, where the bytes are signed */
 void tansy_dot_group_wide_simd128(const uint8_t *w, const struct tansy_act *act, uint32_t n_rows, int32_t *acc, size_t acc_stride);
