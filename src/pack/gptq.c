@@ -15,10 +15,11 @@
 #include <immintrin.h>
 #endif
 
-enum { COLS = 32, LANES = 16, TILE = 4, ROWS = 32, PATHS = 16, MAX_TOGETHER = 32 };
+enum { COLS = 32, LANES = 16, TILE = 6, ROWS = 32, PATHS = 16, MAX_TOGETHER = 32 };
 #define LARGEST 32767.0f /* integers beyond this are cut; only degenerate input gets here */
 
 typedef float f32x16 __attribute__((vector_size(64), aligned(4)));
+typedef int32_t i32x16 __attribute__((vector_size(64), aligned(4)));
 
 /* The most promising ways to round the columns so far, the best one first. */
 struct beam {
@@ -121,9 +122,16 @@ static inline float nearest(float u, float step) {
 
 /* Numbers of the candidates in the order of their costs; among equals, paths in their order, and the nearest integer first. */
 static void sort_candidates(const float cost[2 * PATHS], int32_t from[2 * PATHS]) {
-  int32_t rank[2 * PATHS] = {0}, sum = 0;
-  for (uint32_t k = 0; k < 2 * PATHS; k++)
-    for (uint32_t i = 0; i < 2 * PATHS; i++) rank[i] += cost[k] < cost[i];
+  int32_t rank[2 * PATHS], sum = 0;
+  f32x16 low = *(const f32x16 *)cost, high = *(const f32x16 *)(cost + PATHS);
+  i32x16 low_rank = {0}, high_rank = {0};
+  for (uint32_t k = 0; k < 2 * PATHS; k++) {
+    f32x16 other = cost[k] - (f32x16){0};
+    low_rank -= other < low;
+    high_rank -= other < high;
+  }
+  *(i32x16 *)rank = low_rank;
+  *(i32x16 *)(rank + PATHS) = high_rank;
   for (uint32_t i = 0; i < 2 * PATHS; i++) sum += rank[i];
   if (sum != PATHS * (2 * PATHS - 1)) { /* some are equal */
     for (uint32_t i = 0; i < 2 * PATHS; i++)
@@ -169,7 +177,7 @@ static void round_group(const float *l, uint32_t n, uint32_t begin, uint32_t end
     round_column(b, c, r->target[j], r->step * col[j], lj[c]);
     for (uint32_t k = 0; k < c; k++) {
       pick(b->fed[k], b->parent[c], b->fed[k]);
-      for (uint32_t p = 0; p < PATHS; p++) b->fed[k][p] += lj[k] * b->error[c][p];
+      *(f32x16 *)b->fed[k] += lj[k] * *(const f32x16 *)b->error[c];
     }
   }
 }
@@ -202,7 +210,11 @@ static void round_together(const float *l, uint32_t n, const float *col, float *
   }
   for (uint32_t end = n, begin; end > 0; end = begin) {
     begin = end > COLS ? end - COLS : 0;
-    for (uint32_t k = n; k-- > end;) memcpy(panel + (size_t)(n - 1 - k) * COLS, l + (size_t)k * n + begin, (end - begin) * sizeof *panel);
+    for (uint32_t k = n; k-- > end;) {
+      float *line = panel + (size_t)(n - 1 - k) * COLS;
+      if (end - begin == COLS) memcpy(line, l + (size_t)k * n + begin, COLS * sizeof *line);
+      else memcpy(line, l + (size_t)k * n + begin, (end - begin) * sizeof *line);
+    }
     feed_group(panel, n, end, rows, n_rows);
     for (uint32_t i = 0; i < n_rows; i++) {
       round_group(l, n, begin, end, col, &rows[i]);

@@ -85,8 +85,16 @@ static void transpose(const float *at, size_t row, uint32_t n_rows, uint32_t n_k
 static void pack_lines(struct view w, uint32_t n, uint32_t n_k, float *lines) {
   if (n < MM_ROWS) memset(lines, 0, (size_t)n_k * MM_ROWS * sizeof *lines);
   if (w.row != 1) transpose(w.at, w.row, n, n_k, lines, MM_ROWS);
+  else if (n == MM_ROWS)
+    for (uint32_t k = 0; k < n_k; k++) memcpy(lines + k * MM_ROWS, w.at + k * w.col, MM_ROWS * sizeof *lines);
   else
     for (uint32_t k = 0; k < n_k; k++) memcpy(lines + k * MM_ROWS, w.at + k * w.col, n * sizeof *lines);
+}
+
+/* n values, at most MM_ROWS */
+INLINE void move(void *to, const void *from, uint32_t n) {
+  if (n == MM_ROWS) memcpy(to, from, MM_ROWS * sizeof(float));
+  else memcpy(to, from, n * sizeof(float));
 }
 
 /* x [n_x][stride] of values in a row; y [n_x, y_stride] values 0 .. n_w - 1 of each row: sums over k of x(i, k) w(j, k), from first to
@@ -107,9 +115,9 @@ INLINE void products(struct view w, uint32_t n_w, const float *x, size_t x_strid
           float *to = y + (first + i) * y_stride + j;
           f32v acc[MM_TOKENS][2];
           memset(acc, 0, sizeof acc);
-          for (uint32_t r = 0; (go_on || begin) && r < rows; r++) memcpy(acc[r], to + r * y_stride, n * sizeof *to);
+          for (uint32_t r = 0; (go_on || begin) && r < rows; r++) move(acc[r], to + r * y_stride, n);
           add_tiles(lines, n, (struct view){tiles + i * MM_COLS, 1, MM_TOKENS}, rows, some_k, acc);
-          for (uint32_t r = 0; r < rows; r++) memcpy(to + r * y_stride, acc[r], n * sizeof *to);
+          for (uint32_t r = 0; r < rows; r++) move(to + r * y_stride, acc[r], n);
         }
       }
     }
@@ -170,7 +178,7 @@ static void gram_body(void *ctx, uint32_t item, uint32_t thread) {
     for (uint32_t t = 0; t < n_tokens; t++) memcpy(x + t * GRAM_ROWS, g->x + (begin + t) * g->x_stride + row_begin, n_rows * sizeof *x);
     for (uint32_t col = 0; col < n && (g->x != g->y || col < row_begin + n_rows); col += MM_ROWS) {
       uint32_t cols = n - col < MM_ROWS ? n - col : MM_ROWS;
-      for (uint32_t i = 0; i < n_rows; i++) memcpy(out[i], g->out + (size_t)(row_begin + i) * n + col, cols * sizeof *lines);
+      for (uint32_t i = 0; i < n_rows; i++) move(out[i], g->out + (size_t)(row_begin + i) * n + col, cols);
       for (uint32_t first = 0; first < n_tokens; first += TOKEN_BLOCK) {
         uint32_t tokens = n_tokens - first < TOKEN_BLOCK ? n_tokens - first : TOKEN_BLOCK;
         pack_lines((struct view){g->y + (begin + first) * g->y_stride + col, 1, g->y_stride}, cols, tokens, lines);
@@ -186,7 +194,7 @@ static void gram_body(void *ctx, uint32_t item, uint32_t thread) {
             for (uint32_t j = 0; j < cols; j++) out[i + r][j] += acc.f[r][j];
         }
       }
-      for (uint32_t i = 0; i < n_rows; i++) memcpy(g->out + (size_t)(row_begin + i) * n + col, out[i], cols * sizeof *lines);
+      for (uint32_t i = 0; i < n_rows; i++) move(g->out + (size_t)(row_begin + i) * n + col, out[i], cols);
     }
   }
 }
@@ -226,17 +234,21 @@ struct factor {
 };
 
 /* Rows times pivots over columns before the block, in double: of a large diagonal element little is left. */
-enum { WIDE_ROWS = 4, WIDE_PIVOTS = 2 * sizeof(f64v) / sizeof(double), FACTOR_ROWS = 32 };
+#if defined(__AVX512F__)
+enum { WIDE_ROWS = 6, WIDE_VECTORS = 4 };
+#else
+enum { WIDE_ROWS = 4, WIDE_VECTORS = 2 };
+#endif
+enum { WIDE_PIVOTS = WIDE_VECTORS * (int)sizeof(f64v) / (int)sizeof(double), FACTOR_ROWS = 96 };
 
 /* sums [n][WIDE_PIVOTS] over k < n_k of row i times lines [n_k, WIDE_PIVOTS] */
-INLINE void wide_tile(const double *lines, const float *rows, size_t stride, uint32_t n, uint32_t n_k, f64v acc[WIDE_ROWS][2]) {
+INLINE void wide_tile(const double *lines, const float *rows, size_t stride, uint32_t n, uint32_t n_k, f64v acc[WIDE_ROWS][WIDE_VECTORS]) {
   for (uint32_t k = 0; k < n_k; k++) {
-    f64v line[2];
+    f64v line[WIDE_VECTORS];
     memcpy(line, lines + (size_t)k * WIDE_PIVOTS, sizeof line);
     for (uint32_t i = 0; i < n; i++) {
       double v = rows[i * stride + k];
-      acc[i][0] += v * line[0];
-      acc[i][1] += v * line[1];
+      for (uint32_t j = 0; j < WIDE_VECTORS; j++) acc[i][j] += v * line[j];
     }
   }
 }
@@ -255,7 +267,7 @@ static void wide_products(const struct factor *f, const float *rows, uint32_t n_
       }
       for (uint32_t i = 0; i < n_rows; i += WIDE_ROWS) {
         uint32_t n = n_rows - i < WIDE_ROWS ? n_rows - i : WIDE_ROWS;
-        f64v acc[WIDE_ROWS][2];
+        f64v acc[WIDE_ROWS][WIDE_VECTORS];
         memset(acc, 0, sizeof acc);
         for (uint32_t r = 0; r < n; r++) memcpy(acc[r], &sums[i + r][p], sizeof acc[r]);
         if (n == WIDE_ROWS) wide_tile(lines, rows + (size_t)i * f->n + col, f->n, WIDE_ROWS, n_k, acc);
