@@ -117,8 +117,9 @@ static enum tansy_status order_layer(struct keys *k, uint32_t layer, struct tans
 }
 
 static enum tansy_status order_all(struct keys *k, struct tansy_runner *r, struct tansy_site_buffers *buffers, const struct tansy_windows *windows,
-                                   float *x, struct tansy_failure *failure) {
+                                   float *x, struct tansy_progress *progress, double work, struct tansy_failure *failure) {
   const struct tansy_checkpoint *c = k->checkpoint;
+  double done = progress->done;
   TANSY_TRY(tansy_runner_embed(r, windows->tokens, windows->n, x, failure));
   for (uint32_t layer = 0; layer < c->config.n_layers; layer++) {
     struct tansy_float_layer weights;
@@ -128,6 +129,7 @@ static enum tansy_status order_all(struct keys *k, struct tansy_runner *r, struc
     tansy_calibrate_layer(r, buffers, layer, &weights.weights, x, windows->n, see_squares, k);
     tansy_float_layer_free(&weights);
     TANSY_TRY(order_layer(k, layer, failure));
+    tansy_progress_at(progress, "order", NULL, done + work * (layer + 1) / c->config.n_layers);
   }
   tansy_calibrate_head(r, buffers, x, windows->n, see_squares, k);
   TANSY_TRY(add_hidden(k, tansy_checkpoint_head(c), k->square[TANSY_SITE_HEAD], failure));
@@ -135,7 +137,7 @@ static enum tansy_status order_all(struct keys *k, struct tansy_runner *r, struc
 }
 
 enum tansy_status tansy_order_make(const struct tansy_checkpoint *checkpoint, struct tansy_team *team, const struct tansy_windows *windows,
-                                   struct tansy_order *out, struct tansy_failure *failure) {
+                                   struct tansy_progress *progress, double work, struct tansy_order *out, struct tansy_failure *failure) {
   const struct tansy_config *c = &checkpoint->config;
   struct keys k = {.checkpoint = checkpoint, .order = out};
   struct tansy_float_outer outer = {0};
@@ -157,7 +159,7 @@ enum tansy_status tansy_order_make(const struct tansy_checkpoint *checkpoint, st
   enum tansy_status status = ok ? tansy_float_outer_load(checkpoint, &outer, failure) : tansy_fail_memory(failure);
   if (status == TANSY_OK) status = tansy_runner_init(&runner, checkpoint, &outer.weights, team, some.window, failure);
   if (status == TANSY_OK) status = tansy_site_buffers_init(&buffers, c, some.window, failure);
-  if (status == TANSY_OK) status = order_all(&k, &runner, &buffers, &some, x, failure);
+  if (status == TANSY_OK) status = order_all(&k, &runner, &buffers, &some, x, progress, work, failure);
   tansy_site_buffers_free(&buffers);
   tansy_runner_free(&runner);
   tansy_float_outer_free(&outer);

@@ -6,6 +6,7 @@
 #define TANSY_PACK_ORDER_H
 
 #include "pack/calibrate.h"
+#include "pack/report.h"
 
 struct tansy_order {
   uint32_t n_layers;
@@ -14,9 +15,9 @@ struct tansy_order {
   uint32_t **v, **o; /* [n_layers]: value channels as rows of V, and as columns of O */
 };
 
-/* from the spread of weights times that of the activations they meet, over a little text */
+/* from the spread of weights times that of the activations they meet, over a little text; work: of progress */
 enum tansy_status tansy_order_make(const struct tansy_checkpoint *checkpoint, struct tansy_team *team, const struct tansy_windows *windows,
-                                   struct tansy_order *out, struct tansy_failure *failure);
+                                   struct tansy_progress *progress, double work, struct tansy_order *out, struct tansy_failure *failure);
 void tansy_order_free(struct tansy_order *order);
 
 /* sources [n]: reads are in the new order from now on, as long as `order` lives */

@@ -195,13 +195,14 @@ enum tansy_status tansy_recipe_best(struct tansy_job *job, struct tansy_failure 
   struct tansy_checkpoint renumbered = *checkpoint;
   struct tansy_order order = {0};
   renumbered.sources = malloc(checkpoint->n_sources * sizeof *renumbered.sources);
-  enum tansy_status status = renumbered.sources ? tansy_order_make(checkpoint, job->team, &job->calibration, &order, failure) : tansy_fail_memory(failure);
+  enum tansy_status status = tansy_fail_memory(failure);
+  if (renumbered.sources)
+    status = tansy_order_make(checkpoint, job->team, &job->calibration, &job->progress, b.work_of.order, &order, failure);
   if (status == TANSY_OK) {
     memcpy(renumbered.sources, checkpoint->sources, checkpoint->n_sources * sizeof *renumbered.sources);
     tansy_order_apply(&order, renumbered.sources, renumbered.n_sources);
     job->checkpoint = b.checkpoint = &renumbered;
     b.config = &renumbered.config;
-    tansy_progress_at(&job->progress, "order", NULL, b.work_of.order);
     status = compress(&b, failure);
     job->checkpoint = checkpoint;
   }

@@ -5,13 +5,18 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { tellUsage } from './lib/options.mjs';
 
+tellUsage(import.meta.url);
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /** @param {string[]} command */
 function run([program, ...args]) {
   const { status, stdout, stderr, error } = spawnSync(program, args, { cwd: root, encoding: 'utf8', maxBuffer: 1 << 26 });
-  if (status !== 0) throw new Error(`${program} ${args.join(' ')}: ${error ?? stderr}${stdout}`);
+  if (status !== 0) {
+    console.error(`${program} ${args.join(' ')}: ${error ?? stderr}${stdout}`);
+    process.exit(1);
+  }
   return stdout;
 }
 

@@ -1,34 +1,34 @@
 // npm run bench:large, and a part of npm run test:large: a checkpoint of Llama-3.2-1B's size, synthetic, BF16, in shards, is compressed by
 // the native compressor within 2 GiB of memory, with the time left shown. Takes minutes, `best` an hour and more; and 4 GB of disk.
 //
-//   node tests/large/large.mjs [--threads N] [--only plain|paper|best] [--minutes N] [--segment N] [--layers N] [--keep] [--record]
+//   node tests/large/large.mjs [--threads N] [--only plain|paper|best] [--minutes N] [--segment N] [--layers N]
+//                              [--calibration-tokens N] [--keep] [--record] [--folder DIR]
 //
 // --minutes ends `best` after so long: what it has needed by then is told, with the time left that it shows. --segment kills it every N
-// minutes, and it goes on from what it has saved. --layers: fewer of them, to tell what each costs.
+// minutes, and it goes on from what it has saved. --layers: fewer of them, to tell what each costs. --calibration-tokens: of `best`.
+// --keep: checkpoint and files in DIR stay, and a run that was ended goes on from there. --record: writes results/large.json.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { parseOptions } from '../bench/lib/options.mjs';
 import { CONFIG, randomIds, writeLargeCheckpoint } from './checkpoint.mjs';
 
 const root = new URL('../../', import.meta.url).pathname;
 const pack = process.env.TANSY_PACK || join(root, 'build/native/tansy-pack');
 const LIMIT = 2 * 2 ** 30;
 
-const { values: flags } = parseArgs({
-  options: {
-    threads: { type: 'string', default: String(Math.min(4, availableParallelism())) },
-    only: { type: 'string' },
-    minutes: { type: 'string' },
-    segment: { type: 'string' },
-    layers: { type: 'string', default: '16' },
-    'calibration-tokens': { type: 'string', default: '32768' },
-    keep: { type: 'boolean', default: false },
-    record: { type: 'boolean', default: false },
-    folder: { type: 'string', default: join(tmpdir(), 'tansy-large') },
-  },
+const flags = parseOptions(import.meta.url, {
+  threads: { type: 'string', default: String(Math.min(4, availableParallelism())) },
+  only: { type: 'string' },
+  minutes: { type: 'string' },
+  segment: { type: 'string' },
+  layers: { type: 'string', default: '16' },
+  'calibration-tokens': { type: 'string', default: '32768' },
+  keep: { type: 'boolean', default: false },
+  record: { type: 'boolean', default: false },
+  folder: { type: 'string', default: join(tmpdir(), 'tansy-large') },
 });
 const { folder, threads } = flags;
 
