@@ -117,7 +117,15 @@ static enum tansy_status read_windows(const struct options *o, const struct tans
   size_t n_ids;
   TANSY_TRY(tansy_ids_read(o->tokens, config->vocab, &ids, &n_ids, failure));
   if (!o->window && n_ids >= 2 && n_ids < window) window = (uint32_t)n_ids; /* a short text is one window */
-  enum tansy_status status = tansy_windows_cut(ids, n_ids, window, o->max_tokens, out, failure);
+  uint32_t most = o->max_tokens;
+  if (most && most < window) {
+    if (most < 2 || o->window) {
+      free(ids);
+      return tansy_fail(failure, TANSY_ERR_ARGUMENT, "--max-tokens %u is less than a window of %u tokens", most, window);
+    }
+    window = most;
+  }
+  enum tansy_status status = tansy_windows_cut(ids, n_ids, window, most - most % window, out, failure);
   free(ids);
   return status;
 }

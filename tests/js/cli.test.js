@@ -371,6 +371,13 @@ test('eval of text and of token ids, with and without the reference', async () =
   const tokens = await tansyJson(['eval', '-m', model, '--tokens', join(folder, 'ids.u16')]);
   assert.ok(tokens.perplexity > 1);
   assert.equal(tokens.reference_perplexity, undefined);
+  for (const [max, window, predictions] of [[200, 192, 191], [64, 64, 63], [2, 2, 1]]) {
+    const some = await tansyJson(['eval', '-m', model, '--tokens', join(folder, 'ids.u16'), '--max-tokens', String(max)]);
+    assert.deepEqual([some.window, some.predictions], [window, predictions], `at most ${max} tokens`);
+  }
+  const cut = await tansyJson(['eval', '-m', model, '--tokens', join(folder, 'ids.u16'), '--max-tokens', '100', '-c', '32']);
+  assert.deepEqual([cut.windows, cut.predictions], [3, 93]);
+  assert.match((await tansy(['eval', '-m', model, '--tokens', join(folder, 'ids.u16'), '--max-tokens', '31', '-c', '32'])).stderr, /--max-tokens 31 is less than a window of 32/);
   ids.writeUInt16LE(260, 20);
   writeFileSync(join(folder, 'bad.u16'), ids);
   assert.match((await tansy(['eval', '-m', model, '--tokens', join(folder, 'bad.u16')])).stderr, /token 10 is 260; the vocabulary has 260/);
