@@ -136,7 +136,7 @@ function nameOf(from) {
  */
 function describe({ config, nParameters, chatTemplate }, from, stats) {
   element('model-name', HTMLElement).textContent = nameOf(from);
-  element('tiny', HTMLElement).hidden = from !== EMBEDDED_MODEL;
+  element('tiny', HTMLElement).hidden = nameOf(from) !== nameOf(EMBEDDED_MODEL);
   element('bits', HTMLElement).textContent = stats.bitsPerWeight.toFixed(2);
   element('download', HTMLElement).textContent = bytes(stats.fileBytes);
   facts('model-facts', [
