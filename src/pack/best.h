@@ -42,7 +42,7 @@ struct tansy_best {
   double work;              /* of progress, for all layers of the pass */
   bool is_large;            /* a matrix tells those of the same role in later layers how well it codes */
   struct {
-    double order, sensitivity, measure, quick, pass; /* work of the steps; of passes, that of their layers */
+    double order, sensitivity, measure, quick, pass, tune; /* work of the steps; of passes, that of their layers */
     double table;                                    /* of rounding the embedding or the head */
   } work_of;
 };

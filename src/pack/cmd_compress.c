@@ -13,9 +13,9 @@
 struct options {
   const char *out, *recipe, *calibration, *progress, *size;
   double bits, max_kl, save_every;
-  bool bits_given, kl_given, no_prune, dry_run, step_given;
+  bool bits_given, kl_given, calibration_given, tune_given, no_prune, dry_run, step_given;
   struct tansy_paper_options paper;
-  uint32_t n_threads, window, calibration_tokens, tensor_memory;
+  uint32_t n_threads, window, calibration_tokens, tune_tokens, tensor_memory;
   struct tansy_strings attach;
 };
 
@@ -72,6 +72,15 @@ static void report(const struct options *o, const struct tansy_job *job, const c
     tansy_out_number(&out, "calibration_nll", found->text.nll);
     tansy_out_number(&out, "calibration_expected_nll", found->text.entropy);
   }
+  if (job->tuned.outcome != TANSY_TUNING_OFF) {
+    static const char *const outcomes[] = {"off", "done", "no gain", "model too large", "text too short"};
+    tansy_out_string(&out, "tuning", outcomes[job->tuned.outcome]);
+  }
+  if (job->tuned.n_tokens) {
+    tansy_out_uint(&out, "tuning_tokens", job->tuned.n_tokens);
+    tansy_out_number(&out, "tuning_kl_before", job->tuned.kl_before);
+    tansy_out_number(&out, "tuning_kl_after", job->tuned.kl_after);
+  }
   if (found->met.n_tries) {
     tansy_out_number(&out, "kl", found->met.kl);
     tansy_out_uint(&out, "kl_predictions", found->met.n_predictions);
@@ -120,6 +129,10 @@ static enum tansy_status read_calibration(const struct options *o, struct tansy_
   if (n < window)
     status = tansy_fail(failure, TANSY_ERR_CALIBRATION, "the calibration text has %zu tokens; it must fill at least one window of %u", n, window);
   if (status == TANSY_OK) status = tansy_windows_cut(ids, n, window, o->calibration_tokens, &job->calibration, failure);
+  /* more of the text, unless somebody has said how much. A divergence to be met is measured on some of the calibration windows: tuning
+   * must not see these */
+  if (status == TANSY_OK && job->target.kind != TANSY_TARGET_KL && o->tune_tokens && (o->tune_given || !o->calibration_given))
+    status = tansy_windows_cut(ids, n, window, o->tune_tokens, &job->tuning, failure);
   free(ids);
   if (status == TANSY_OK && (uint64_t)job->calibration.n * window < 8192) {
     char text[160];
@@ -250,6 +263,8 @@ static enum tansy_status compress(const struct options *o, const char *in_dir, s
   TANSY_TRY(tansy_checkpoint_open(in_dir, &checkpoint, failure));
   job.checkpoint = &checkpoint;
   job.writer.config = checkpoint.config;
+  job.tune_tokens = o->tune_tokens;
+  job.is_tune_given = o->tune_given;
   job.results = calloc(checkpoint.n_sources + 1u, sizeof *job.results);
   job.writer.attachments = calloc(o->attach.n + 1u, sizeof *job.writer.attachments);
   job.team = tansy_team_new(o->n_threads);
@@ -277,13 +292,14 @@ static enum tansy_status compress(const struct options *o, const char *in_dir, s
   tansy_writer_free(&job.writer);
   tansy_team_free(job.team);
   free(job.calibration.tokens);
+  free(job.tuning.tokens);
   free(job.results);
   tansy_checkpoint_close(&checkpoint);
   return status;
 }
 
 enum tansy_status tansy_command_compress(int argc, char **argv, struct tansy_failure *failure) {
-  struct options o = {.progress = "none", .bits = 3.2, .calibration_tokens = 32768, .save_every = 30, .tensor_memory = 64 << 20, .paper = {.alpha = 0.35, .prune = 0.05, .table_step = 0.45, .allocate = 0.6, .token_scale = 0.4}};
+  struct options o = {.progress = "none", .bits = 3.2, .calibration_tokens = 32768, .tune_tokens = 491520, .save_every = 30, .tensor_memory = 64 << 20, .paper = {.alpha = 0.35, .prune = 0.05, .table_step = 0.45, .allocate = 0.6, .token_scale = 0.4}};
   const struct tansy_option options[] = {
       {"-o", 's', &o.out, NULL},
       {"--recipe", 's', &o.recipe, NULL},
@@ -299,7 +315,8 @@ enum tansy_status tansy_command_compress(int argc, char **argv, struct tansy_fai
       {"--row-scale", 'd', &o.paper.row_scale, NULL},
       {"--no-prune", 'f', &o.no_prune, NULL},
       {"--calibration", 's', &o.calibration, NULL},
-      {"--calibration-tokens", 'u', &o.calibration_tokens, NULL},
+      {"--calibration-tokens", 'u', &o.calibration_tokens, &o.calibration_given},
+      {"--tune-tokens", 'u', &o.tune_tokens, &o.tune_given},
       {"--window", 'u', &o.window, NULL},
       {"--attach", 'a', &o.attach, NULL},
       {"--threads", 'u', &o.n_threads, NULL},

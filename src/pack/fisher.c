@@ -132,7 +132,7 @@ static void layer_window(void *ctx, uint32_t number, uint32_t thread) {
   struct tansy_layer_weights copy = *w->weights; /* tansy_layer_linear takes no const */
   for (int i = 0; i < TANSY_N_LAYER_LINEARS; i++) {
     uint32_t n_rows = tansy_layer_linear(&copy, linear_roles[i])->w.coded.shape.n_rows;
-    if (n_rows) *parts[i] = (struct tansy_felt){w->token[i] + (size_t)item * w->window, w->felt[i] + (size_t)(item - w->first) * w->window * n_rows};
+    if (n_rows) *parts[i] = (struct tansy_felt){.token = w->token[i] + (size_t)item * w->window, .g = w->felt[i] + (size_t)(item - w->first) * w->window * n_rows};
   }
   tansy_layer_backward(&w->r->forward[thread], w->layer, w->weights, w->x + at, w->window, w->g + at, w->scratch[number], &fisher);
 }

@@ -36,7 +36,7 @@ uint32_t tansy_site_scale_role(enum tansy_site site) {
   return roles[site];
 }
 
-static const float **layer_vector(struct tansy_layer_weights *w, uint32_t role) {
+const float **tansy_layer_vector(struct tansy_layer_weights *w, uint32_t role) {
   switch (role) {
     case TANSY_ROLE_ATTN_NORM: return &w->attn_norm;
     case TANSY_ROLE_ATTN_NORM_BIAS: return &w->attn_norm_bias;
@@ -82,7 +82,7 @@ enum tansy_status tansy_float_layer_load(const struct tansy_checkpoint *c, uint3
     if (s->matrix)
       set_linear(tansy_layer_linear(&out->weights, s->role), s, at);
     else
-      *layer_vector(&out->weights, s->role) = at;
+      *tansy_layer_vector(&out->weights, s->role) = at;
     at += padded(s);
   }
   return TANSY_OK;

@@ -28,6 +28,8 @@ void tansy_float_outer_free(struct tansy_float_outer *outer);
 
 /* the linear of a role in a layer; NULL when the role is no matrix of a layer */
 struct tansy_linear *tansy_layer_linear(struct tansy_layer_weights *weights, uint32_t role);
+/* the vector of a role in a layer; NULL when the role is no vector of a layer */
+const float **tansy_layer_vector(struct tansy_layer_weights *weights, uint32_t role);
 /* the site that a layer's matrix reads, and the role of that site's col_scale */
 enum tansy_site tansy_role_site(uint32_t role);
 uint32_t tansy_site_scale_role(enum tansy_site site);

@@ -52,9 +52,10 @@ static void linear_forward(const struct tansy_linear *l, const float *x, uint32_
     for (uint32_t i = 0; i < rows; i++) y[t * rows + i] += l->bias[i];
 }
 
-/* gx += g W, and what is wanted of g */
-static void linear_backward(const struct tansy_linear *l, const float *g, uint32_t n_tokens, float *gx, struct tansy_felt felt) {
+/* gx += g W, and what is wanted of g and x */
+static void linear_backward(const struct tansy_linear *l, const float *x, const float *g, uint32_t n_tokens, float *gx, struct tansy_felt felt) {
   uint32_t rows = l->w.coded.shape.n_rows;
+  if (felt.x) memcpy(felt.x, x, (size_t)n_tokens * l->w.coded.shape.n_cols * sizeof *x);
   tansy_matmul_back(l->w.f32, g, rows, n_tokens, rows, l->w.coded.shape.n_cols, gx);
   if (felt.g) memcpy(felt.g, g, (size_t)n_tokens * rows * sizeof *g);
   for (size_t t = 0; felt.token && t < n_tokens; t++) felt.token[t] = (float)tansy_dot(g + t * rows, g + t * rows, rows);
@@ -78,14 +79,17 @@ static float slope(float x, uint32_t kind) {
 
 /* ---- memory of one window ---- */
 
+enum { QUERIES = 64 }; /* of a head taken at a time */
+
 struct space {
   float *normed, *q_raw, *k_raw, *q, *k, *v, *attended, *out, *mid_x, *gate, *up, *mid; /* forwards */
-  float *g_out, *g_normed, *g_q, *g_k, *g_v, *g_attended;                               /* backwards; of the MLP's: in place */
-  float *p, *dp;                                                                        /* [n_tokens] attention row */
+  float *g_out, *g_normed, *g_q, *g_k, *g_v, *g_attended, *g_mid;                       /* backwards; gate's and up's: in place */
+  /* attention of one head: [QUERIES, n_tokens] probabilities, their gradients, slopes of the cap, and a transpose; [n_tokens, D]; [QUERIES, D] */
+  float *p, *dp, *cap, *turned, *head_k, *head_v, *head_gk, *head_gv, *head_q, *head_g;
 };
 
 static size_t lay_out(const struct tansy_config *c, uint32_t n_tokens, float *memory, struct space *s) {
-  size_t t = n_tokens, hidden = t * c->hidden, q = t * c->n_heads * c->head_dim, kv = t * c->n_kv_heads * c->head_dim, mlp = t * c->intermediate;
+  size_t t = n_tokens, hidden = t * c->hidden, q = t * c->n_heads * c->head_dim, kv = t * c->n_kv_heads * c->head_dim, mlp = t * c->intermediate, head = t * c->head_dim;
   size_t used = 0;
   const struct {
     float **at;
@@ -93,7 +97,10 @@ static size_t lay_out(const struct tansy_config *c, uint32_t n_tokens, float *me
   } parts[] = {{&s->normed, hidden}, {&s->q_raw, q},     {&s->k_raw, kv},  {&s->q, q},         {&s->k, kv},        {&s->v, kv},
                {&s->attended, q},    {&s->out, hidden},  {&s->mid_x, hidden}, {&s->gate, mlp}, {&s->up, mlp},      {&s->mid, mlp},
                {&s->g_out, hidden},  {&s->g_normed, hidden}, {&s->g_q, q}, {&s->g_k, kv},      {&s->g_v, kv},      {&s->g_attended, q},
-               {&s->p, t},         {&s->dp, t}};
+               {&s->g_mid, mlp},
+               {&s->p, QUERIES * t}, {&s->dp, QUERIES * t}, {&s->cap, QUERIES * t}, {&s->turned, QUERIES * t},
+               {&s->head_k, head}, {&s->head_v, head},   {&s->head_gk, head}, {&s->head_gv, head},
+               {&s->head_q, (size_t)QUERIES * c->head_dim}, {&s->head_g, (size_t)QUERIES * c->head_dim}};
   for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
     *parts[i].at = memory ? memory + used : NULL;
     used += parts[i].n;
@@ -144,65 +151,87 @@ static void heads_backward(const struct tansy_forward *f, uint32_t layer, const 
   }
 }
 
-/* eight running sums, so that they make a vector */
-static float dot(const float *a, const float *b, uint32_t n) {
-  float s[8] = {0};
-  uint32_t i = 0;
-  for (; i + 8 <= n; i += 8)
-    for (uint32_t k = 0; k < 8; k++) s[k] += a[i + k] * b[i + k];
-  for (uint32_t k = 0; i < n; i++, k++) s[k] += a[i] * b[i];
-  return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
+/* rows of one head: [n, D] out of [n, stride] */
+static void take_head(const float *from, size_t stride, uint32_t n, uint32_t dim, float *to) {
+  for (size_t t = 0; t < n; t++) memcpy(to + t * dim, from + t * stride, dim * sizeof *to);
 }
 
-/* softmax row of one query; returns its first position. p [t - first + 1], and raw scores in `score` when capped */
-static uint32_t attention_row(const struct tansy_config *c, uint32_t window, const float *q, const float *k, size_t stride, uint32_t t, float *p,
-                              float *cap_slope) {
-  uint32_t first = window && t + 1 > window ? t + 1 - window : 0, n = t + 1 - first;
+static void add_head(const float *from, size_t stride, uint32_t n, uint32_t dim, float *to) {
+  for (size_t t = 0; t < n; t++)
+    for (uint32_t j = 0; j < dim; j++) to[t * stride + j] += from[t * dim + j];
+}
+
+/* out [n_cols, n_rows] */
+static void turn(const float *in, uint32_t n_rows, uint32_t n_cols, float *out) {
+  for (size_t i = 0; i < n_rows; i++)
+    for (size_t j = 0; j < n_cols; j++) out[j * n_rows + i] = in[i * n_cols + j];
+}
+
+/* scores of query t and keys 0 .. n - 1 -> probabilities, 0 where it does not look; `slope` of the cap */
+static void attention_row(const struct tansy_config *c, uint32_t window, uint32_t t, uint32_t n, float *p, float *slope) {
+  uint32_t first = window && t + 1 > window ? t + 1 - window : 0;
   float largest = -3e38f, sum = 0;
-  for (uint32_t i = 0; i < n; i++) {
-    const float *row = k + (size_t)(first + i) * stride;
-    float s = dot(q, row, c->head_dim) * c->attn_scale;
-    cap_slope[i] = 1;
+  for (uint32_t i = first; i <= t; i++) {
+    float score = p[i] * c->attn_scale;
     if (c->attn_softcap != 0) {
-      float tanh = tansy_tanhf(s / c->attn_softcap);
-      s = c->attn_softcap * tanh;
-      cap_slope[i] = 1 - tanh * tanh;
+      float tanh = tansy_tanhf(score / c->attn_softcap);
+      score = c->attn_softcap * tanh;
+      slope[i] = 1 - tanh * tanh;
     }
-    p[i] = s;
-    if (s > largest) largest = s;
+    p[i] = score;
+    if (score > largest) largest = score;
   }
-  for (uint32_t i = 0; i < n; i++) sum += p[i] = tansy_expf(p[i] - largest);
-  for (uint32_t i = 0; i < n; i++) p[i] /= sum;
-  return first;
+  for (uint32_t i = first; i <= t; i++) sum += p[i] = tansy_expf(p[i] - largest);
+  for (uint32_t i = first; i <= t; i++) p[i] /= sum;
+  memset(p, 0, first * sizeof *p);
+  memset(p + t + 1, 0, (n - t - 1) * sizeof *p);
 }
 
-/* both ways through attention; backwards when g_attended is given: adds to g_q, g_k, g_v */
+/* queries first .. first + n - 1 of a head, whose keys and values lie in s->head_k and head_v; `at`: the head's first value in a row of queries.
+ * Backwards: adds to g_q, head_gk, head_gv. */
+static void attend_queries(const struct tansy_config *c, uint32_t window, const struct space *s, size_t at, uint32_t first, uint32_t n, int backwards) {
+  uint32_t n_keys = first + n, dim = c->head_dim;
+  size_t stride = (size_t)c->n_heads * dim, begin = first * stride + at;
+  take_head(s->q + begin, stride, n, dim, s->head_q);
+  tansy_matmul_rows(s->head_k, s->head_q, n, n_keys, dim, s->p, n_keys);
+  for (uint32_t i = 0; i < n; i++) attention_row(c, window, first + i, n_keys, s->p + (size_t)i * n_keys, s->cap + (size_t)i * n_keys);
+  if (!backwards) {
+    memset(s->head_g, 0, (size_t)n * dim * sizeof(float));
+    tansy_matmul_back(s->head_v, s->p, n_keys, n, n_keys, dim, s->head_g);
+    for (size_t i = 0; i < n; i++) memcpy(s->attended + begin + i * stride, s->head_g + i * dim, dim * sizeof(float));
+    return;
+  }
+  take_head(s->g_attended + begin, stride, n, dim, s->head_g);
+  turn(s->p, n, n_keys, s->turned);
+  tansy_matmul_back(s->head_g, s->turned, n, n_keys, n, dim, s->head_gv);
+  tansy_matmul_rows(s->head_v, s->head_g, n, n_keys, dim, s->dp, n_keys);
+  for (uint32_t i = 0; i < n; i++) {
+    float *p = s->p + (size_t)i * n_keys, *dp = s->dp + (size_t)i * n_keys, *cap = s->cap + (size_t)i * n_keys;
+    float mean = (float)tansy_dot(s->head_g + (size_t)i * dim, s->attended + begin + i * stride, dim); /* sum of p dp */
+    for (uint32_t k = 0; k < n_keys; k++) dp[k] = p[k] * (dp[k] - mean) * c->attn_scale;
+    for (uint32_t k = 0; c->attn_softcap != 0 && k < n_keys; k++) dp[k] = p[k] > 0 ? dp[k] * cap[k] : 0;
+  }
+  turn(s->dp, n, n_keys, s->turned);
+  tansy_matmul_back(s->head_q, s->turned, n, n_keys, n, dim, s->head_gk);
+  memset(s->head_g, 0, (size_t)n * dim * sizeof(float));
+  tansy_matmul_back(s->head_k, s->dp, n_keys, n, n_keys, dim, s->head_g);
+  add_head(s->head_g, stride, n, dim, s->g_q + begin);
+}
+
+/* both ways through attention; backwards: adds to g_q, g_k, g_v */
 static void attend(const struct tansy_config *c, uint32_t window, const struct space *s, uint32_t n_tokens, int backwards) {
-  size_t q_stride = (size_t)c->n_heads * c->head_dim, kv_stride = (size_t)c->n_kv_heads * c->head_dim;
+  size_t kv_stride = (size_t)c->n_kv_heads * c->head_dim, n_head = (size_t)n_tokens * c->head_dim;
   for (uint32_t h = 0; h < c->n_heads; h++) {
     size_t kv = (size_t)(h / (c->n_heads / c->n_kv_heads)) * c->head_dim, at = (size_t)h * c->head_dim;
-    for (uint32_t t = 0; t < n_tokens; t++) {
-      const float *q = s->q + t * q_stride + at;
-      uint32_t first = attention_row(c, window, q, s->k + kv, kv_stride, t, s->p, s->dp), n = t + 1 - first;
-      if (!backwards) {
-        float *out = s->attended + t * q_stride + at;
-        memset(out, 0, c->head_dim * sizeof *out);
-        for (uint32_t i = 0; i < n; i++)
-          for (uint32_t j = 0; j < c->head_dim; j++) out[j] += s->p[i] * s->v[(first + i) * kv_stride + kv + j];
-        continue;
-      }
-      const float *g = s->g_attended + t * q_stride + at, *out = s->attended + t * q_stride + at;
-      float *g_q = s->g_q + t * q_stride + at, mean = dot(g, out, c->head_dim); /* sum_i p_i dp_i */
-      for (uint32_t i = 0; i < n; i++) {
-        size_t row = (first + i) * kv_stride + kv;
-        float ds = s->p[i] * (dot(g, s->v + row, c->head_dim) - mean) * s->dp[i] * c->attn_scale;
-        for (uint32_t j = 0; j < c->head_dim; j++) {
-          s->g_v[row + j] += s->p[i] * g[j];
-          g_q[j] += ds * s->k[row + j];
-          s->g_k[row + j] += ds * q[j];
-        }
-      }
-    }
+    take_head(s->k + kv, kv_stride, n_tokens, c->head_dim, s->head_k);
+    take_head(s->v + kv, kv_stride, n_tokens, c->head_dim, s->head_v);
+    memset(s->head_gk, 0, n_head * sizeof(float));
+    memset(s->head_gv, 0, n_head * sizeof(float));
+    for (uint32_t first = 0; first < n_tokens; first += QUERIES)
+      attend_queries(c, window, s, at, first, n_tokens - first < QUERIES ? n_tokens - first : QUERIES, backwards);
+    if (!backwards) continue;
+    add_head(s->head_gk, kv_stride, n_tokens, c->head_dim, s->g_k + kv);
+    add_head(s->head_gv, kv_stride, n_tokens, c->head_dim, s->g_v + kv);
   }
 }
 
@@ -243,23 +272,23 @@ static void mlp_backward(const struct tansy_forward *f, const struct tansy_layer
     memset(s->g_out, 0, hidden * sizeof *g);
     tansy_norm_backward(c, s->g_normed, w->post_mlp_norm, g, n_tokens, c->hidden, s->g_out);
   }
-  float *g_mid = s->mid, *g_gate = s->gate, *g_up = s->up;
+  float *g_mid = s->g_mid, *g_gate = s->gate, *g_up = s->up;
   memset(g_mid, 0, mlp * sizeof *g);
-  linear_backward(&w->down, s->g_out, n_tokens, g_mid, fisher->down);
+  linear_backward(&w->down, s->mid, s->g_out, n_tokens, g_mid, fisher->down);
+  float *act = s->mid; /* mid = act(gate) up; act(gate) again, since dividing mid by up would not do where up is 0 */
+  if (gated) memcpy(act, s->gate, mlp * sizeof *act), f->kernels->activate(act, NULL, (uint32_t)mlp, c->activation);
   for (size_t i = 0; i < mlp; i++) {
     if (gated) {
-      /* mid = act(gate) up; act(gate) again, since dividing mid by up would not do where up is 0 */
-      float act = s->gate[i], up = s->up[i];
-      f->kernels->activate(&act, NULL, 1, c->activation);
-      g_up[i] = g_mid[i] * act;
+      float up = s->up[i];
+      g_up[i] = g_mid[i] * act[i];
       g_gate[i] = g_mid[i] * up * slope(s->gate[i], c->activation);
     } else {
       g_up[i] = g_mid[i] * slope(s->up[i], c->activation);
     }
   }
   memset(s->g_normed, 0, hidden * sizeof *g);
-  linear_backward(&w->up, g_up, n_tokens, s->g_normed, fisher->up);
-  if (gated) linear_backward(&w->gate, g_gate, n_tokens, s->g_normed, fisher->gate);
+  linear_backward(&w->up, s->normed, g_up, n_tokens, s->g_normed, fisher->up);
+  if (gated) linear_backward(&w->gate, s->normed, g_gate, n_tokens, s->g_normed, fisher->gate);
   tansy_norm_backward(c, s->mid_x, w->mlp_norm, s->g_normed, n_tokens, c->hidden, g);
 }
 
@@ -273,7 +302,7 @@ static void attention_backward(const struct tansy_forward *f, uint32_t layer, co
     tansy_norm_backward(c, s->out, w->post_attn_norm, g, n_tokens, c->hidden, s->g_out);
   }
   memset(s->g_attended, 0, n_q * sizeof *g);
-  linear_backward(&w->o, s->g_out, n_tokens, s->g_attended, fisher->o);
+  linear_backward(&w->o, s->attended, s->g_out, n_tokens, s->g_attended, fisher->o);
   memset(s->g_q, 0, n_q * sizeof *g);
   memset(s->g_k, 0, n_kv * sizeof *g);
   memset(s->g_v, 0, n_kv * sizeof *g);
@@ -281,9 +310,10 @@ static void attention_backward(const struct tansy_forward *f, uint32_t layer, co
   heads_backward(f, layer, w->q_norm, s->q_raw, c->n_heads, n_tokens, s->g_q);
   heads_backward(f, layer, w->k_norm, s->k_raw, c->n_kv_heads, n_tokens, s->g_k);
   memset(s->g_normed, 0, hidden * sizeof *g);
-  linear_backward(&w->q, s->g_q, n_tokens, s->g_normed, fisher->q);
-  linear_backward(&w->k, s->g_k, n_tokens, s->g_normed, fisher->k);
-  linear_backward(&w->v, s->g_v, n_tokens, s->g_normed, fisher->v);
+  norm_forward(f, x, w->attn_norm, w->attn_norm_bias, n_tokens, s->normed); /* the MLP's input lay there */
+  linear_backward(&w->q, s->normed, s->g_q, n_tokens, s->g_normed, fisher->q);
+  linear_backward(&w->k, s->normed, s->g_k, n_tokens, s->g_normed, fisher->k);
+  linear_backward(&w->v, s->normed, s->g_v, n_tokens, s->g_normed, fisher->v);
   tansy_norm_backward(c, x, w->attn_norm, s->g_normed, n_tokens, c->hidden, g);
 }
 

@@ -8,10 +8,11 @@
 
 #include "model/forward.h"
 
-/* gradients at a linear's outputs; any pointer may be NULL */
+/* gradients at a linear's outputs, and what it reads; any pointer may be NULL */
 struct tansy_felt {
   float *token; /* [n_tokens]: sums of squares over outputs */
   float *g;     /* [n_tokens, n_rows]: themselves */
+  float *x;     /* [n_tokens, n_cols]: its inputs */
 };
 struct tansy_output_fisher {
   struct tansy_felt q, k, v, o, gate, up, down;

@@ -30,6 +30,14 @@ struct tansy_resume {
   double interval, last; /* seconds */
 };
 
+/* What has become of tuning (tune.h). */
+enum tansy_tuning { TANSY_TUNING_OFF, TANSY_TUNING_DONE, TANSY_TUNING_NO_GAIN, TANSY_TUNING_TOO_LARGE, TANSY_TUNING_NO_TEXT };
+struct tansy_tuned {
+  enum tansy_tuning outcome;  /* NO_GAIN: the file is as it was before */
+  uint64_t n_tokens;          /* seen, repeats included */
+  double kl_before, kl_after; /* on windows held out */
+};
+
 struct tansy_job {
   const struct tansy_checkpoint *checkpoint;
   struct tansy_writer writer;
@@ -38,6 +46,10 @@ struct tansy_job {
   struct tansy_team *team;
   struct tansy_target target;
   struct tansy_windows calibration; /* n 0: none */
+  struct tansy_windows tuning;      /* more of the same text; n 0: the calibration windows serve */
+  uint32_t tune_tokens;             /* to be tuned on, repeats included; 0: no tuning */
+  bool is_tune_given;               /* somebody has asked for so many */
+  struct tansy_tuned tuned;
   struct tansy_resume resume;
   uint32_t n_results;
   struct tansy_matrix_result *results; /* [number of matrices] */

@@ -13,6 +13,7 @@
 #include "pack/numeric.h"
 #include "pack/order.h"
 #include "pack/resume.h"
+#include "pack/tune.h"
 
 /* Of a large model the quick pass sees QUICK_LAYERS layers: those after them code alike. */
 enum { QUICK_TOKENS = 8192, QUICK_LAYERS = 2, MAX_PASSES = 4, LARGE_N_PARAMS = 50000000 };
@@ -151,6 +152,7 @@ static void estimate_work(struct tansy_best *b) {
   b->work_of.pass = n_tokens * (2.7 * linears + 1.5 * moments) + coding;
   b->work_of.quick = n_quick * (2.7 * linears + 1.5 * moments) + coding;
   if (b->is_large && b->config->n_layers > QUICK_LAYERS) b->work_of.quick *= (double)QUICK_LAYERS / b->config->n_layers;
+  b->work_of.tune = tansy_tune_work(b->job);
 }
 
 static enum tansy_status compress(struct tansy_best *b, struct tansy_failure *failure) {
@@ -171,6 +173,8 @@ static enum tansy_status compress(struct tansy_best *b, struct tansy_failure *fa
   }
   if (status == TANSY_OK && !b->x) status = allocate_windows(b, failure);
   if (status == TANSY_OK) status = meet_size(b, failure);
+  job->tuned = (struct tansy_tuned){.outcome = tansy_tune_wanted(job)};
+  if (status == TANSY_OK && job->tuned.outcome == TANSY_TUNING_DONE) status = tansy_tune(job, &b->runner, b->work_of.tune, failure);
   for (uint32_t i = 0; i < job->n_results && status == TANSY_OK; i++) {
     struct tansy_unit *u = tansy_best_unit(b, job->results[i].role, job->results[i].layer);
     job->results[i].loss = u ? u->loss : 0;
@@ -189,7 +193,7 @@ enum tansy_status tansy_recipe_best(struct tansy_job *job, struct tansy_failure 
   estimate_work(&b);
   bool quick_is_whole = !b.is_large || b.config->n_layers <= QUICK_LAYERS;
   double n_tables = b.config->tied ? 2 : quick_is_whole ? 4 : 3; /* in both passes; a quick one of some layers has no head */
-  tansy_progress_start(&job->progress, job->progress.kind, b.work_of.order + b.work_of.sensitivity + b.work_of.measure + b.work_of.quick + b.work_of.pass + n_tables * b.work_of.table);
+  tansy_progress_start(&job->progress, job->progress.kind, b.work_of.order + b.work_of.sensitivity + b.work_of.measure + b.work_of.quick + b.work_of.pass + n_tables * b.work_of.table + b.work_of.tune);
   tansy_progress_at(&job->progress, "order", NULL, 0);
   /* from here on the model is one whose channels are numbered anew */
   struct tansy_checkpoint renumbered = *checkpoint;

@@ -40,6 +40,8 @@ set(TANSY_PACK_SOURCES
   src/pack/site_scale.c
   src/pack/team.c
   src/pack/text_check.c
+  src/pack/tune.c
+  src/pack/tune_model.c
   src/pack/vectors.c
   src/pack/writer.c
 )

@@ -111,16 +111,18 @@ static void test_input_gradient(void) {
   }
 }
 
-/* with one token, the gradient at a linear's output is the derivative by its bias */
+/* with one token, the gradient at a linear's output is the derivative by its bias; times its input, by its weights */
 static void test_output_fisher(void) {
   for (size_t v = 0; v < sizeof variants / sizeof *variants; v++) {
     struct model m;
     make(&m, &variants[v]);
     float *x = vector(&m, H, 1, 0), *r = vector(&m, H, 1, 0), *zero = vector(&m, H, 0, 0), *g = vector(&m, H, 0, 0);
     float *scratch = vector(&m, tansy_gradient_scratch_n(&m.config, 1), 1, 0);
-    float felt[7][HEADS * D] = {{0}};
+    float felt[7][HEADS * D] = {{0}}, read[7][HEADS * D] = {{0}};
     memcpy(g, r, H * sizeof *g);
-    struct tansy_output_fisher fisher = {{NULL, felt[0]}, {NULL, felt[1]}, {NULL, felt[2]}, {NULL, felt[3]}, {NULL, felt[4]}, {NULL, felt[5]}, {NULL, felt[6]}};
+    struct tansy_output_fisher fisher = {0};
+    struct tansy_felt *parts[7] = {&fisher.q, &fisher.k, &fisher.v, &fisher.o, &fisher.gate, &fisher.up, &fisher.down};
+    for (int l = 0; l < 7; l++) *parts[l] = (struct tansy_felt){.g = felt[l], .x = read[l]};
     tansy_layer_backward(&m.f, 0, &m.w, x, 1, g, scratch, &fisher);
     static const uint32_t n_rows[7] = {HEADS * D, KV_HEADS * D, KV_HEADS * D, H, MLP, MLP, H};
     for (int l = 0; l < 7; l++) {
@@ -134,6 +136,17 @@ static void test_output_fisher(void) {
         double slope = (up - objective(&m, 1, x, zero, 0, r)) / (2 * (double)step);
         m.bias[l][i] = kept;
         if (!CHECK_NEAR(felt[l][i], slope, 5e-3 + 1e-2 * fabs(slope))) fprintf(stderr, "    %s, linear %d\n", variants[v].name, l);
+        /* and by a weight: times what the linear reads */
+        struct tansy_linear *linears[7] = {&m.w.q, &m.w.k, &m.w.v, &m.w.o, &m.w.gate, &m.w.up, &m.w.down};
+        uint32_t n_cols = linears[l]->w.coded.shape.n_cols, j = i % n_cols;
+        float *weight = (float *)(uintptr_t)linears[l]->w.f32 + i * n_cols + j;
+        kept = *weight;
+        *weight = kept + step;
+        up = objective(&m, 1, x, zero, 0, r);
+        *weight = kept - step;
+        slope = (up - objective(&m, 1, x, zero, 0, r)) / (2 * (double)step);
+        *weight = kept;
+        if (!CHECK_NEAR(felt[l][i] * read[l][j], slope, 5e-3 + 1e-2 * fabs(slope))) fprintf(stderr, "    %s, weight of linear %d\n", variants[v].name, l);
       }
     }
     unmake(&m);
