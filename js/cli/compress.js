@@ -85,6 +85,7 @@ async function run({ positionals, values }, signal) {
 /** Flags of one recipe do nothing for another, and who gives them believes they do. @param {Record<string, any>} values */
 function checkRecipe(values) {
   const recipe = values.recipe ?? (values.noPrune ? 'plain' : 'best');
+  if (recipe !== 'best' && values.tuneTokens !== undefined) throw usageError(`--tune-tokens belongs to the best recipe, and this is the ${recipe} one: leave one of the two out.`);
   if (recipe === 'paper') return;
   const key = ['prune', 'alpha', 'step', 'tableStep', 'allocate', 'tokenScale', 'rowScale'].find((name) => values[name] !== undefined);
   if (key !== undefined) throw usageError(`${command.flags[key].names[0]} belongs to the paper recipe, and this is the ${recipe} one: leave it out, or add --recipe paper.`);

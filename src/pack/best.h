@@ -1,5 +1,5 @@
 /* best.h: the state of the best recipe, shared by its parts: best_measure.c (sensitivities and rates), best_layer.c (rounding
- * a site and a layer), recipe_best.c (the order of things and the size). */
+ * a site and a layer), recipe_best.c (the order of things and the size); tune.c comes last. */
 #ifndef TANSY_PACK_BEST_H
 #define TANSY_PACK_BEST_H
 
@@ -8,8 +8,8 @@
 #include "pack/job.h"
 #include "pack/rate.h"
 
-#define TANSY_BEST_DAMPING 0.08 /* of the mean diagonal of H; 0.04 to 0.12 are as good, 0.01 is 2 % more divergence */
-#define TANSY_BEST_TARGET 0.6   /* share of the drift that targets make up for; 0.5 to 0.7 are as good, 1 is 2 % more divergence */
+#define TANSY_BEST_DAMPING 0.08 /* of the mean diagonal of H. Single runs on books-3m at 2.67 bits a weight: 0.04 to 0.12 are as good, 0.01 is 2 % more divergence */
+#define TANSY_BEST_TARGET 0.6   /* share of the drift that targets make up for. Of the same runs: 0.5 to 0.7 are as good, 1 is 2 % more divergence */
 
 struct tansy_best {
   struct tansy_job *job;

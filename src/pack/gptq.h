@@ -9,8 +9,8 @@
  *
  * The nearest integer is best for a column and not for those that come after it: where inputs are correlated, a row of integers
  * is a point of a skewed lattice, and a closer one is elsewhere. So the 16 best ways to round a row so far go on together (a beam; the
- * M-algorithm of decoders), each with its nearest and its second nearest integer. 10 % less divergence at the same size; 48 ways
- * would gain 0.8 % more. */
+ * M-algorithm of decoders), each with its nearest and its second nearest integer. Seen once, on books-3m at
+ * 2.67 bits a weight: 10 % less divergence than one way, and 0.8 % less again with 48. */
 #ifndef TANSY_PACK_GPTQ_H
 #define TANSY_PACK_GPTQ_H
 

@@ -3,7 +3,8 @@
  * 1. Measure: sensitivities (fisher.h), and how many bytes each matrix takes at a given fineness (rate.h).
  * 2. A quick pass over few calibration tokens: rounds and codes everything, to learn real bytes against predicted ones.
  * 3. The pass that counts, over all tokens: embedding, layers in order, head, each on inputs that the rounding so far has
- *    changed; the fineness is steered so that the size comes out as asked. */
+ *    changed; the fineness is steered so that the size comes out as asked.
+ * 4. Tuning (tune.h) of the finished integers on more tokens, where model and text allow. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
