@@ -64,6 +64,23 @@ async function readRecord(folder, name) {
 }
 
 /**
+ * The header of a model that is kept (src/format/FORMAT.md): a safetensors shell and the index. Nothing, where it makes no sense.
+ * @param {Folder} folder
+ * @param {string} name
+ * @returns {Promise<Uint8Array>}
+ */
+async function readHeader(folder, name) {
+  const file = await folder.read(`${name}.data`).catch(() => new Blob());
+  const view = async (/** @type {number} */ begin, /** @type {number} */ end) => new DataView(await file.slice(begin, end).arrayBuffer());
+  const front = await view(0, 8);
+  if (front.byteLength < 8) return new Uint8Array(0);
+  const indexAt = 8 + Number(front.getBigUint64(0, true));
+  const nbytes = await view(indexAt + 12, indexAt + 16);
+  if (nbytes.byteLength < 4) return new Uint8Array(0);
+  return new Uint8Array(await file.slice(0, indexAt + nbytes.getUint32(0, true)).arrayBuffer());
+}
+
+/**
  * @param {Folder} folder
  * @param {string} name
  */
@@ -237,7 +254,7 @@ export class CachedSource {
     const name = await nameOf(this.#url);
     this.#remove = () => remove(folder, name);
     let record = await readRecord(folder, name);
-    if (record && !(await this.#isCurrent(record))) record = null;
+    if (record && !(await this.#isCurrent(record, folder, name))) record = null;
     if (record?.complete) {
       this.#file = await folder.read(`${name}.data`);
       if (this.#file.size === record.size) {
@@ -263,15 +280,23 @@ export class CachedSource {
   }
 
   /**
-   * Asks the server, by one byte, whether the file is still the one in the cache. Without a connection a complete one is believed.
+   * Asks the server, by one byte, whether the file is still the one in the cache; where it marks no versions, by the model's header,
+   * which holds the checksums of all its bytes. Without a connection a complete file is believed.
    * @param {CacheRecord} record
+   * @param {Folder} folder
+   * @param {string} name
    */
-  async #isCurrent(record) {
+  async #isCurrent(record, folder, name) {
     if (!record.complete && record.validator === null) return false; // nothing would tell two versions apart
+    const kept = record.validator === null ? await readHeader(folder, name) : null;
     const probe = new HttpSource(new URL(this.#url), { attempts: 2, delayMs: 10 });
     try {
-      for await (const _ of probe.read(0, 1)) break;
-      return (probe.validator ?? null) === record.validator && (probe.size === undefined || probe.size === record.size);
+      let at = 0;
+      for await (const piece of probe.read(0, kept?.length ?? 1)) {
+        if (kept !== null && piece.some((byte, i) => byte !== kept[at + i])) return false;
+        at += piece.length;
+      }
+      return (probe.validator ?? null) === record.validator && (probe.size === undefined || probe.size === record.size) && at > 0 && at === (kept?.length ?? at);
     } catch (error) {
       if (error instanceof TansyError && error.code === 'TANSY_NETWORK') return record.complete;
       throw error;

@@ -142,6 +142,26 @@ describe('the cache in Chromium', { skip, timeout }, () => {
       assert.equal(server.sent.nbytes - after, 1);
     }));
 
+  it('notices another file of the same length where the server marks no versions', () =>
+    inPage(async (page, server) => {
+      const model = await readFile(join(root, MODEL_PATH));
+      server.habits.unmarked = true;
+      server.habits.extra = new Map([[MODEL_PATH, model]]);
+      assert.equal(await tell(page), expected);
+      let before = server.sent.nbytes;
+      assert.equal(await tell(page), expected);
+      assert.ok(server.sent.nbytes - before < 10_000, 'the same file: its header');
+      const other = Buffer.from(model);
+      other[other.indexOf('tansy', 8)] ^= 0x20; // within the shell's JSON, which nobody reads here
+      server.habits.extra.set(MODEL_PATH, other);
+      before = server.sent.nbytes;
+      assert.equal(await tell(page), expected);
+      assert.ok(server.sent.nbytes - before >= fileNbytes, `${server.sent.nbytes - before} bytes`);
+      before = server.sent.nbytes;
+      assert.equal(await tell(page), expected);
+      assert.ok(server.sent.nbytes - before < 10_000);
+    }));
+
   it('does not go on with another version of a file', () =>
     inPage(async (page, server) => {
       server.habits.failAfter = Math.floor(fileNbytes * 0.6);

@@ -31,6 +31,7 @@ const TYPES = new Map([
  * @property {number} [bytesPerSecond]  of files that are not scripts or pages
  * @property {number} [failAfter]  cuts each connection, and refuses all others, after so many bytes of such files
  * @property {string} [version]    part of every ETag
+ * @property {boolean} [unmarked]  sends no ETag
  * @property {Map<string, Uint8Array | string>} [extra]  what lies at these paths, besides the repository
  */
 
@@ -40,7 +41,7 @@ export async function startServer(habits = {}) {
   const requests = [];
   const sent = { nbytes: 0 };
   const server = createServer(async (request, response) => {
-    const { isolated, ranges = true, gzip, cors, csp, bytesPerSecond = Infinity, failAfter = Infinity, version = '', extra = new Map() } = habits;
+    const { isolated, ranges = true, gzip, cors, csp, bytesPerSecond = Infinity, failAfter = Infinity, version = '', unmarked, extra = new Map() } = habits;
     const { pathname } = new URL(request.url ?? '/', 'http://localhost');
     requests.push(`${request.method} ${pathname}${request.headers.range ? ` ${request.headers.range}` : ''}`);
     if (isolated) {
@@ -64,7 +65,7 @@ export async function startServer(habits = {}) {
     const type = TYPES.get(extname(found.name)) ?? 'application/octet-stream';
     response.setHeader('Content-Type', type);
     if (csp && type.startsWith('text/html')) response.setHeader('Content-Security-Policy', csp);
-    response.setHeader('ETag', `"${found.nbytes}-${found.version}${version}"`);
+    if (!unmarked) response.setHeader('ETag', `"${found.nbytes}-${found.version}${version}"`);
     let [begin, end] = [0, found.nbytes];
     const isPage = TYPES.has(extname(found.name));
     const packs = gzip && !isPage;
