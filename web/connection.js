@@ -117,8 +117,18 @@ export class Connection {
         call.reject(error);
         this.#worker.postMessage({ id: message.id, cancel: true });
       }
-    } else if (message.pull) void call.onPull().then((answer) => this.#worker.postMessage({ id: message.id, ...answer }));
+    } else if (message.pull) void this.#answer(message.id, call);
     else call.resolve(message.result);
+  }
+
+  /** @param {number} id @param {Call} call */
+  async #answer(id, { onPull }) {
+    try {
+      this.#worker.postMessage({ id, ...(await onPull()) });
+    } catch (error) {
+      // A piece that cannot be sent: the worker would wait for it.
+      this.#worker.postMessage({ id, failure: /** @type {Error} */ (error).message });
+    }
   }
 
   /** @param {string} name */
