@@ -6,7 +6,7 @@
 import { compileUrl, resolveUrl } from '#platform';
 
 import { ABI_VERSION, PAGE_NBYTES } from './abi.js';
-import { TansyError, throwIfAborted } from './errors.js';
+import { TansyError, abortError, throwIfAborted } from './errors.js';
 import { pickVariant } from './variants.js';
 
 /** @typedef {import('./variants.js').Variant} Variant */
@@ -59,12 +59,19 @@ export async function compileModule(wasm, variant, threaded, signal) {
     compiled.set(key, promise);
     promise.catch(() => compiled.delete(key));
   }
+  let stop = () => {};
+  const aborted = new Promise((_, reject) => {
+    /* who comes next asks anew: this answer may never come */
+    stop = () => void (compiled.delete(key), reject(abortError(/** @type {AbortSignal} */ (signal))));
+    signal?.addEventListener('abort', stop, { once: true });
+  });
   try {
-    const module = await promise;
     throwIfAborted(signal);
-    return module;
+    return await Promise.race([promise, aborted]);
   } catch (error) {
     throw error instanceof TansyError ? error : wasmError(key, error);
+  } finally {
+    signal?.removeEventListener('abort', stop);
   }
 }
 

@@ -306,6 +306,21 @@ test('AbortSignal in prefill and in generation; the model goes on afterwards', a
   model.dispose();
 });
 
+test('AbortSignal while the module is fetched, from a server that never answers; the next load asks again', async () => {
+  const { createServer } = await import('node:http');
+  let n = 0;
+  const server = createServer((_, response) => void (++n > 1 && response.end(readFileSync(wasmUrl.replace(/^file:\/\//, '')))));
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(undefined)));
+  const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
+  const url = `http://127.0.0.1:${port}/tansy.wasm`;
+  await assert.rejects(load(path, { wasmUrl: url, signal: AbortSignal.timeout(60) }), { code: 'TANSY_ABORTED' });
+  const model = await load(path, { wasmUrl: url });
+  assert.equal(n, 2);
+  model.dispose();
+  server.closeAllConnections();
+  server.close();
+});
+
 test('a timer can stop a long prefill: the event loop gets its turns', async () => {
   const model = await load(join(root, 'demo', EMBEDDED_MODEL), { wasmUrl, residency: 'ans', batchSize: 1 });
   const ids = Array.from({ length: 250 }, (_, i) => i + 1);
