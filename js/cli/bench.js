@@ -44,6 +44,8 @@ async function run({ positionals, values }, signal) {
   const half = Math.floor(model.contextSize / 2);
   const nPrompt = values.nPrompt ?? Math.min(128, half);
   const nGen = values.nGen ?? Math.min(64, half);
+  if (nPrompt + nGen > model.contextSize + 1)
+    throw new TansyError('TANSY_CONTEXT', `${nPrompt} tokens of the prompt and ${nGen} after them exceed the context of ${model.contextSize}; lower -p or -n, or raise -c.`);
   const repetitions = values.repetitions ?? 3;
   const ids = madeUpIds(nPrompt, model.config.vocab);
 

@@ -389,6 +389,8 @@ test('bench', async () => {
   assert.ok(report.prefill_tok_s > 0 && report.decode_tok_s > 0);
   assert.equal('text' in report, false);
   assert.match((await tansy(['bench', '-m', model, '-p', '16', '-n', '8', '-r', '1'])).stdout, /generation +[\d.]+ tok\/s/);
+  assert.match((await tansy(['bench', '-m', model, '-p', '16', '-n', '50', '-c', '64'])).stderr, /16 tokens of the prompt and 50 after them exceed the context of 64.*\[TANSY_CONTEXT\]/);
+  assert.equal((await tansyJson(['bench', '-m', model, '-p', '16', '-n', '49', '-c', '64', '-r', '1'])).tokens, 49);
 });
 
 test('serve: page, model, ranges, HEAD, ETag, isolation, no way out of its folders', async () => {
