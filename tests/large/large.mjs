@@ -40,7 +40,7 @@ function usage(pid) {
   return { resident, peak, cpu: (Number(fields[11]) + Number(fields[12])) / 100 };
 }
 
-/** @typedef {{ seconds: number, cpu_seconds: number, peak_memory_bytes: number }} Phase */
+/** @typedef {{ seconds: number, cpu_seconds: number, peak_memory_bytes: number, time_left_shown: number }} Phase */
 
 /**
  * One process, to its end or until it is killed.
@@ -51,14 +51,14 @@ function usage(pid) {
  */
 async function run(name, args, limit, phases) {
   const child = spawn(pack, ['compress', ...args, '--threads', threads, '--progress', 'json'], { stdio: ['ignore', 'pipe', 'pipe'] });
-  let [stdout, line, stage, estimates, peak] = ['', '', 'text', 0, 0];
+  let [stdout, line, stage, estimates, peak] = ['', '', 'start', 0, 0];
   /** @type {{ left?: number, fraction?: number }} */
   let last = {};
-  let before = { time: Date.now(), cpu: 0 };
+  let [before, said] = [{ time: Date.now(), cpu: 0 }, Date.now()];
   const look = () => {
     try {
       const now = { time: Date.now(), ...usage(child.pid) };
-      const phase = phases.get(stage) ?? { seconds: 0, cpu_seconds: 0, peak_memory_bytes: 0 };
+      const phase = phases.get(stage) ?? { seconds: 0, cpu_seconds: 0, peak_memory_bytes: 0, time_left_shown: 0 };
       phase.seconds += (now.time - before.time) / 1000;
       phase.cpu_seconds += now.cpu - before.cpu;
       phase.peak_memory_bytes = Math.max(phase.peak_memory_bytes, now.resident);
@@ -82,7 +82,14 @@ async function run(name, args, limit, phases) {
       look();
       stage = json.stage;
       last = json;
-      if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${name}: ${(100 * json.fraction).toFixed(0)}% ${json.stage} ${json.detail ?? ''} (${json.left ?? '?'} s left)`);
+      const phase = phases.get(stage);
+      if (phase && json.left !== undefined) phase.time_left_shown++;
+      const at = `${(100 * json.fraction).toFixed(1)}% ${json.stage} ${json.detail ?? ''} (${json.left === undefined ? '?' : json.left.toFixed(0)} s left)`;
+      if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${name}: ${at}`);
+      else if (Date.now() - said > 60000) {
+        said = Date.now();
+        console.log(`  ${at}, ${(peak / 2 ** 20).toFixed(0)} MiB at most`);
+      }
     }
   });
   const status = await new Promise((resolve) => child.on('close', (code) => resolve(code)));
@@ -158,8 +165,9 @@ try {
   ])) {
     if (!wanted(name)) continue;
     const out = join(folder, `${name}.tansy`);
+    const of = name === 'best' && flags['calibration-tokens'] !== '32768' ? `, ${flags['calibration-tokens']} tokens of calibration` : '';
     const limits = name === 'best' ? { segment: minutes(flags.segment), total: minutes(flags.minutes) } : {};
-    const result = await measure(`${name}${suffix}`, [checkpoint, '-o', out, ...args], limits);
+    const result = await measure(`${name}${suffix}${of}`, [checkpoint, '-o', out, ...args], limits);
     results.push(result);
     if (result.file_bytes === undefined) continue;
     assert.equal(statSync(out).size, result.file_bytes);
