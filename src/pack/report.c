@@ -85,8 +85,9 @@ void tansy_progress_at(struct tansy_progress *p, const char *stage, const char *
   p->reported = now;
   double elapsed = now - p->started, fraction = p->total > 0 ? done / p->total : 0;
   /* a guess from a hundredth of the work, or from what there is after some seconds */
-  bool known = p->total > 0 && done > p->base && (done - p->base > 0.01 * p->total || elapsed > 10);
-  double left = known ? elapsed * (p->total - done) / (done - p->base) : -1;
+  double spent = now - (p->since > 0 ? p->since : p->started);
+  bool known = p->total > 0 && done > p->base && (done - p->base > 0.01 * p->total || spent > 10);
+  double left = known ? spent * (p->total - done) / (done - p->base) : -1;
   if (p->kind == TANSY_PROGRESS_JSON) {
     fputs("{\"stage\": ", stderr);
     write_string(stderr, stage);

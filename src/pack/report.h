@@ -28,7 +28,7 @@ struct tansy_progress {
   enum tansy_progress_kind kind;
   double started, reported; /* seconds */
   double total, done;       /* work units of the whole command; total 0: unknown */
-  double base;              /* of them, done by an earlier run that this one goes on from */
+  double base, since;       /* of them, done by an earlier run that this one goes on from; when it went on, 0: from `started` */
   const char *stage;
 };
 void tansy_progress_start(struct tansy_progress *p, enum tansy_progress_kind kind, double total);

@@ -250,7 +250,7 @@ enum tansy_status tansy_best_restore(struct tansy_best *b, bool *found, struct t
     MOVE(&s, head);
     move_state(&s, b);
   }
-  b->job->progress.base = b->job->progress.done;
+  if (*found) b->job->progress.base = b->job->progress.done, b->job->progress.since = tansy_seconds();
   fclose(s.file);
   return *found && s.failed ? tansy_fail(failure, TANSY_ERR_IO, "%s cannot be read; remove it to begin anew", r->path) : TANSY_OK;
 }
