@@ -5,7 +5,7 @@
  * and a layer runs without its weights. From these the planner chooses what goes into each budget and predicts its speed. The
  * measurements of the budgets themselves change no prediction.
  */
-import { canRun, load } from '../index.js';
+import { TansyError, canRun, load } from '../index.js';
 import { ROLES } from '../roles.js';
 import { formatBytes } from '../units.js';
 import { round, table } from './output.js';
@@ -13,6 +13,8 @@ import { round, table } from './output.js';
 const N_POINTS = 9;
 const CONTEXT = 512;
 const N_TOKENS = 24;
+/** of which the first is not timed */
+const MIN_TOKENS = 2;
 const N_PROMPT = 8;
 /** long enough for V8 to compile what is used often */
 const WARM_UP_MS = 300;
@@ -62,6 +64,8 @@ const N_PASSES = 2;
 export async function memoryCurve(source, options, { signal, repetitions, onPoint }) {
   const { modelContext } = await canRun(source, { ...options, signal });
   const contextSize = options.contextSize || Math.min(modelContext, CONTEXT);
+  if (contextSize < N_PROMPT + MIN_TOKENS)
+    throw new TansyError('TANSY_CONTEXT', `The curve is measured with ${N_PROMPT + MIN_TOKENS} tokens or more; the context holds ${contextSize}. Raise contextSize.`);
   const fixed = { ...options, contextSize, signal };
   const nSteps = N_PASSES * FORMS.length + 2 * N_POINTS;
 

@@ -390,6 +390,7 @@ test('bench', async () => {
   assert.equal('text' in report, false);
   assert.match((await tansy(['bench', '-m', model, '-p', '16', '-n', '8', '-r', '1'])).stdout, /generation +[\d.]+ tok\/s/);
   assert.match((await tansy(['bench', '-m', model, '-p', '16', '-n', '50', '-c', '64'])).stderr, /16 tokens of the prompt and 50 after them exceed the context of 64.*\[TANSY_CONTEXT\]/);
+  assert.match((await tansy(['bench', '-m', model, '--memory-curve', '-c', '9'])).stderr, /10 tokens or more; the context holds 9\. Raise --ctx-size/);
   assert.equal((await tansyJson(['bench', '-m', model, '-p', '16', '-n', '49', '-c', '64', '-r', '1'])).tokens, 49);
 });
 
