@@ -31,7 +31,8 @@ function qualityTables({ texts, models }) {
   const tables = Object.entries(models).map(([name, { rows }]) => {
     const sorted = rows.toSorted((a, b) => a.bits_per_weight - b.bits_per_weight);
     const lines = sorted.map(({ method, bits_per_weight, kl, perplexity_rise, top1_loss }) => {
-      const label = method === 'best' || method === 'paper' ? `tansy, \`--recipe ${method}\`` : method === 'paper steps' ? 'tansy, `--recipe paper --allocate 0 --token-scale 0`' : method;
+      const flags = { best: 'best', paper: 'paper', 'paper steps': 'paper --allocate 0 --token-scale 0', 'best untuned': 'best --tune-tokens 0' }[method];
+      const label = flags ? `tansy, \`--recipe ${flags}\`` : method;
       return `| ${label} | ${bits_per_weight.toFixed(2)} | ${kl.toPrecision(3)} | ${percent(perplexity_rise)} | ${percent(-top1_loss)} |`;
     });
     return [`${name} (\`npm run bench:quality\`):`, '', '| | bits per weight | KL | perplexity | top-1 |', '| --- | --- | --- | --- | --- |', ...lines].join('\n');

@@ -36,7 +36,7 @@ export const command = {
     recipe: { names: ['--recipe'], type: 'choice', choices: ['best', 'paper', 'plain'], help: 'how to quantize; best' },
     calibration: { names: ['--calibration'], type: 'string', value: 'FILE', help: 'text the model should be good at; English prose is built in' },
     calibrationTokens: { names: ['--calibration-tokens'], type: 'integer', min: 1, value: 'N', help: 'how much of it to use; 32768' },
-    tuneTokens: { names: ['--tune-tokens'], type: 'integer', min: 0, value: 'N', help: 'tokens, repeats included, on which the best recipe tunes the finished integers (minutes); 491520 where the model has at most 3.4 million parameters and the text some 50000 tokens, else 0' },
+    tuneTokens: { names: ['--tune-tokens'], type: 'integer', min: 0, value: 'N', help: 'tokens, repeats included, on which the best recipe tunes the finished integers (minutes); 491520 where the model has at most 8 million parameters and the text some 50000 tokens, else 0' },
     threads: { names: ['-t', '--threads'], type: 'integer', min: 1, max: 64, value: 'N', help: 'threads; all cores' },
     dryRun: { names: ['--dry-run'], type: 'flag', help: 'say what would be written, size and expected loss of each matrix, and do not' },
     verbose: { names: ['-v', '--verbose'], type: 'flag', help: 'one line per matrix' },
@@ -49,7 +49,7 @@ export const command = {
 const TUNING = {
   done: (r) => `tuned on ${r.tuning_tokens} tokens: ${(100 * (1 - r.tuning_kl_after / r.tuning_kl_before)).toFixed(0)}% nearer to the checkpoint on text held out`,
   'no gain': (r) => `tuning on ${r.tuning_tokens} tokens has gained nothing on text held out: the file is the one before`,
-  'model too large': () => 'not tuned: it would take hours for a model of this size (--tune-tokens N does it all the same)',
+  'model too large': () => 'not tuned: the model has more than 8 million parameters (--tune-tokens N does it all the same, for hours and with all of it in memory)',
   'text too short': () => 'not tuned: that takes some 50000 tokens of calibration text (--tune-tokens N does it all the same)',
 };
 

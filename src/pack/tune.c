@@ -16,7 +16,7 @@
 #include "pack/tune_model.h"
 
 enum { STEP_TOKENS = 2048, HELD_OUT = 16, HELD_TOKENS = 8192, MAX_REPEATS = 4, LEAST_STEPS = 96, BACK_TOKENS = 24, WARM_STEPS = 20 };
-#define MAX_WORK 1.7e12     /* tokens times parameters: some minutes */
+#define MAX_WORK 4e12       /* tokens times parameters: some minutes */
 #define MAX_NBYTES (1u << 29)
 #define REACH 4.8f          /* rates of all steps together come to half of this many integers */
 #define MAX_RATE 0.03f      /* integers a step */

@@ -3,8 +3,8 @@
  * Layer by layer, every matrix is rounded as well as it can be seen from where it stands: in a quadratic measure that knows nothing of
  * other matrices. Here the whole rounded model is trained to predict what the float model predicts: the gradient of the divergence
  * (exact, over the whole vocabulary) goes straight through the rounding to a shadow of each integer, which begins at the integer; where
- * small steps add up to half, the integer moves by one. Row scales move by their common factor. One integer in some thirty moves, and
- * the size with it by a tenth of a percent.
+ * small steps add up to half, the integer moves by one. Row scales move by their common factor. Some seven integers in a thousand
+ * move, and the size with them by a tenth of a percent.
  *
  * It takes many tokens: a single one says little of each of millions of integers. What is gained is measured on windows that it did not see,
  * and where there is no gain, the file stays as it was. */

@@ -44,6 +44,8 @@ mkdirSync(results, { recursive: true });
 const POINTS = values.quick ? { paper: [3.64], best: [3.2, 2.67, 2.94] } : { paper: [3.64, 3.2, 4.2, 5], best: [3.2, 2.67, 2.94, 3.9, 2.2] };
 /** The paper's own steps at its 2.2x point: no choice of steps beyond its finer tables. */
 const PAPER_STEPS = ['--recipe', 'paper', '--bits', '3.64', '--allocate', '0', '--token-scale', '0'];
+/** What tuning, the best recipe's last step, adds: the rest of it alone. */
+const UNTUNED = ['--recipe', 'best', '--bits', '2.67', '--tune-tokens', '0'];
 const FORMATS_ELSEWHERE = /** @type {const} */ (['Q4_0', 'Q4_K']);
 const FILES_ELSEWHERE = /** @type {const} */ ([['best', 2.67], ['best', 3.2], ['paper', 3.64]]);
 /** A text of another kind than calibration and evaluation. */
@@ -199,7 +201,11 @@ async function elsewhere(name, rows) {
     return undefined;
   }
   const { elsewhere: tokens } = await textsOf(name);
-  const wanted = [...FORMATS_ELSEWHERE.map((method) => ({ method, path: join(work, `${name}-${method}`) })), ...FILES_ELSEWHERE.map(([method, bits]) => ({ method, bits, path: join(work, `${name}_${method}_--recipe_${method}_--bits_${bits}.tansy`) }))];
+  const wanted = [
+    ...FORMATS_ELSEWHERE.map((method) => ({ method, path: join(work, `${name}-${method}`) })),
+    ...FILES_ELSEWHERE.map(([method, bits]) => ({ method, bits, path: join(work, `${name}_${method}_--recipe_${method}_--bits_${bits}.tansy`) })),
+    { method: 'best untuned', bits: 2.67, path: join(work, `${name}_best_untuned_--recipe_best_--bits_2.67_--tune-tokens_0.tansy`) },
+  ];
   const found = [];
   for (const { method, bits, path } of wanted) {
     const r = await kept(`${name}_${method}_${bits ?? ''}_elsewhere_${values.tokens}`, () => runPack(['eval', path, '--tokens', tokens, '--reference', join(shared, 'models', name), '--max-tokens', values.tokens]));
@@ -234,6 +240,7 @@ async function measure(name) {
   for (const bits of POINTS.paper) rows.push(await compressed(name, ['--recipe', 'paper', '--bits', `${bits}`], 'paper', bits === 3.64 && !values.quick));
   for (const bits of POINTS.best) rows.push(await compressed(name, ['--recipe', 'best', '--bits', `${bits}`], 'best'));
   rows.push(await compressed(name, PAPER_STEPS, 'paper steps'));
+  rows.push(await compressed(name, UNTUNED, 'best untuned'));
   rows.sort((a, b) => a.bits_per_weight - b.bits_per_weight);
   const engine = /** @type {Row} */ (rows.find((r) => r.method === 'best' && Math.abs(r.bits_per_weight - 3.2) < 0.032));
   const activation = await activations(name, engine, join(work, `${name}_best_--recipe_best_--bits_3.2.tansy`));
@@ -264,7 +271,7 @@ const models = {};
 for (const name of values.models.split(',')) {
   models[name] = await measure(name);
   const lines = (/** @type {(r: Row) => number} */ y) =>
-    ['paper steps', 'paper', 'best', ...Object.keys(FIXED_FORMATS)].map((method) => ({
+    ['paper steps', 'paper', 'best untuned', 'best', ...Object.keys(FIXED_FORMATS)].map((method) => ({
       label: method,
       points: models[name].rows.filter((r) => r.method === method).map((r) => /** @type {[number, number]} */ ([r.bits_per_weight, y(r)])),
     }));
@@ -280,7 +287,7 @@ const checks = models['books-3m'] ? checksOf(models['books-3m'].rows, models['bo
 for (const c of checks) console.log(`${c.holds ? 'holds ' : 'MISSED'} ${c.what}: ${c.value.toPrecision(4)} (at most ${c.at_most.toPrecision(4)})`);
 const report = {
   texts: {
-    calibration: 'corpus/train.txt.xz: 64 pieces of 9375 characters, 32768 tokens of them',
+    calibration: 'corpus/train.txt.xz: 64 pieces of 9375 characters, 32768 tokens of them, and tuned on all of them',
     evaluation: `corpus/valid.txt.xz: ${values.tokens} tokens in windows of the model's context (at most 512), and all of it for paper_on_whole_text`,
     elsewhere: `texts/wikitext2-valid.txt: ${values.tokens} tokens, encyclopedia where calibration and evaluation are books`,
     lambada: `the first ${values.texts} of texts/lambada-a.jsonl`,
