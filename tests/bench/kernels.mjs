@@ -29,7 +29,7 @@ const node = WebAssembly.validate(readFileSync(module)) || !existsSync(installed
 const lines = run([node, '--no-warnings', join(root, 'scripts/run_wasi.mjs'), module, ...process.argv.slice(2)]).trim().split('\n');
 const rows = lines.map((line) => JSON.parse(line));
 
-console.log(`node ${run([node, '--version']).trim()}, CPU time, medians; Gw/s = 10^9 weights a second for the whole batch\n`);
+console.log(`node ${run([node, '--version']).trim()}, CPU time, the fastest tenth of many short rounds; Gw/s = 10^9 weights a second for the whole batch\n`);
 console.log('module   sigma form    batch    Gw/s  of int8  of limit  bits/weight  loss');
 for (const r of rows) {
   const limit = rows.find((l) => l.form === 'limit' && l.module === r.module && l.sigma === r.sigma && l.batch === r.batch);
