@@ -5,7 +5,6 @@
 #define ANS_SWIZZLE(a, i) wasm_i8x16_relaxed_swizzle(a, i)
 #define ANS_DOT(a, b) wasm_i16x8_relaxed_dot_i8x16_i7x16(a, b)
 #define ANS_HAS_DOT 1
-#define ANS_RAW_APART 1
 
 #include "kernels/ans_body.h"
 
@@ -24,22 +23,23 @@ static enum ans_update ans_update_of(const struct tansy_coded *c, enum ans_updat
 }
 
 static void multiply_ans(const struct tansy_matrix *w, const struct tansy_act *act, uint32_t tile_begin, uint32_t tile_end, int32_t *acc,
-                         size_t acc_stride, void *scratch, tansy_dot_groups_fn *dot_groups, enum ans_update dot) {
-  const struct ans_product p = {&w->coded, act, acc, acc_stride, scratch, dot_groups, ans_update_of(&w->coded, dot)};
+                         size_t acc_stride, void *scratch, tansy_dot_groups_fn *dot_groups, int takes_raw,
+                         enum ans_update dot) {
+  const struct ans_product p = {&w->coded, act, acc, acc_stride, scratch, dot_groups, takes_raw, ans_update_of(&w->coded, dot)};
   ans_multiply(&p, tile_begin, tile_end);
 }
 
 void tansy_matmul_ans_relaxed(const struct tansy_matrix *w, const struct tansy_act *act, uint32_t tile_begin, uint32_t tile_end,
                               int32_t *acc, size_t acc_stride, void *scratch) {
-  multiply_ans(w, act, tile_begin, tile_end, acc, acc_stride, scratch, tansy_dot_groups_relaxed, ans_dot_here());
+  multiply_ans(w, act, tile_begin, tile_end, acc, acc_stride, scratch, tansy_dot_groups_relaxed, 0, ans_dot_here());
 }
 
 void tansy_matmul_ans_relaxed32(const struct tansy_matrix *w, const struct tansy_act *act, uint32_t tile_begin, uint32_t tile_end,
                                 int32_t *acc, size_t acc_stride, void *scratch) {
-  multiply_ans(w, act, tile_begin, tile_end, acc, acc_stride, scratch, tansy_dot_groups_relaxed32, ans_dot_here());
+  multiply_ans(w, act, tile_begin, tile_end, acc, acc_stride, scratch, tansy_dot_groups_relaxed32, 1, ans_dot_here());
 }
 
 void tansy_matmul_ans_relaxed_i7(const struct tansy_matrix *w, const struct tansy_act *act, uint32_t tile_begin, uint32_t tile_end,
                                  int32_t *acc, size_t acc_stride, void *scratch) {
-  multiply_ans(w, act, tile_begin, tile_end, acc, acc_stride, scratch, tansy_dot_groups_relaxed, ANS_DOT_I7);
+  multiply_ans(w, act, tile_begin, tile_end, acc, acc_stride, scratch, tansy_dot_groups_relaxed, 0, ANS_DOT_I7);
 }

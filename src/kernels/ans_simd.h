@@ -14,8 +14,8 @@
  *   look     lo -> run -> value; freq, off
  *   update   freq, off, hi -> x
  *   refill   x -> lo, hi, with bytes of the stream for the lanes whose hi became 0
- * and a refill comes after the look of the next slot, so that the four sets overlap. (Two tiles in turns, with eight sets, are no
- * faster: what waiting they save goes into spilled registers.)
+ * so that the four sets of a tile keep a processor waiting for one another unless it does little in a cycle. A refill therefore
+ * comes after the look of the next slot, and where the dot makes slots cheap two tiles are decoded in turns, a step each.
  *
  * Whatever the bytes say, nothing is read beyond the codes' end plus TANSY_STREAM_SLACK: the pointer is held back every step,
  * and each of its four slots takes at most 16 bytes. */
@@ -169,26 +169,33 @@ static inline uint32_t ans_span_end(const struct tansy_coded *c, uint32_t step, 
   return s;
 }
 
-/* Steps [begin, end) of a group: symbols' contributions in INT8 layout. Four sets; update is a constant. */
-ANS_INLINE void ans_read_symbols(struct ans_reader *reader, const struct tansy_coded *c, uint32_t group, uint32_t begin, uint32_t end,
-                                 uint8_t *out, enum ans_update update) {
+/* Steps [begin, end) of groups `group` + i * group_stride, i < n, from n readers: symbols' contributions in INT8 layout, at
+ * out + i * out_stride. Four sets; n and update are constants. */
+ANS_INLINE void ans_read_symbols(struct ans_reader *readers, uint32_t n, const struct tansy_coded *c, uint32_t group, uint32_t group_stride,
+                                 uint32_t begin, uint32_t end, uint8_t *out, size_t out_stride, enum ans_update update) {
   const struct ans_constants k = ans_get_constants(update);
-  struct ans_reader r = *reader;
+  struct ans_reader r[2];
+  for (uint32_t i = 0; i < n; i++) r[i] = readers[i];
   for (uint32_t step = begin; step < end;) {
     const uint32_t span_end = ans_span_end(c, step, end);
-    const struct ans_vectors t = ans_get_table(tansy_step_table(c, group, step), c->shape.raw_bits, update);
+    struct ans_vectors t[2];
+    for (uint32_t i = 0; i < n; i++)
+      t[i] = ans_get_table(tansy_step_table(c, group + i * group_stride, step), c->shape.raw_bits, update);
     for (; step < span_end; step++, out += TANSY_INT8_BLOCK_NBYTES) {
-      r.at = r.at < r.codes_end ? r.at : r.codes_end;
-      for (int set = 0, before = TANSY_GROUP_N_ROWS - 1; set < TANSY_GROUP_N_ROWS; before = set++) {
-        struct ans_found found;
-        wasm_v128_store(out + TANSY_LANES * set, ans_look(r.lo[set], &t, &k, &found));
-        ans_refill(&r.last, &r.at, &r.lo[before], &r.hi[before]);
-        ans_update(&found, r.hi[set], &k, update, &r.last);
-        if (update != ANS_PRODUCTS) ANS_NOW(r.last.mask);
+      for (uint32_t i = 0; i < n; i++) {
+        uint8_t *o = out + i * out_stride;
+        r[i].at = r[i].at < r[i].codes_end ? r[i].at : r[i].codes_end;
+        for (int set = 0, before = TANSY_GROUP_N_ROWS - 1; set < TANSY_GROUP_N_ROWS; before = set++) {
+          struct ans_found found;
+          wasm_v128_store(o + TANSY_LANES * set, ans_look(r[i].lo[set], &t[i], &k, &found));
+          ans_refill(&r[i].last, &r[i].at, &r[i].lo[before], &r[i].hi[before]);
+          ans_update(&found, r[i].hi[set], &k, update, &r[i].last);
+          if (update != ANS_PRODUCTS) ANS_NOW(r[i].last.mask);
+        }
       }
     }
   }
-  *reader = r;
+  for (uint32_t i = 0; i < n; i++) readers[i] = r[i];
 }
 
 /* the same for a tile with one set: small matrices, not worth a pipeline */
@@ -212,6 +219,7 @@ ANS_INLINE void ans_read_symbols_one_set(struct ans_reader *r, const struct tans
 
 ANS_INLINE void ans_merge_raw_steps(const uint8_t *group_raw, uint32_t begin, uint32_t end, uint32_t n_steps, uint32_t raw_bits,
                                     uint8_t *out) {
+#pragma GCC unroll 1
   for (uint32_t step = begin; step < end; step++, out += TANSY_INT8_BLOCK_NBYTES) {
     v128_t w[4];
     for (int row = 0; row < 4; row++) w[row] = wasm_v128_load(out + 16 * row);

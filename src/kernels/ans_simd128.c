@@ -4,13 +4,12 @@
 #define ANS_SWIZZLE(a, i) wasm_i8x16_swizzle(a, i)
 #define ANS_DOT(a, b) (a) /* five instructions instead of one: the dot does not pay here */
 #define ANS_HAS_DOT 0
-#define ANS_RAW_APART 0
 
 #include "kernels/ans_body.h"
 
 void tansy_matmul_ans_simd128(const struct tansy_matrix *w, const struct tansy_act *act, uint32_t tile_begin, uint32_t tile_end,
                               int32_t *acc, size_t acc_stride, void *scratch) {
-  const struct ans_product p = {&w->coded, act, acc, acc_stride, scratch, tansy_dot_groups_simd128, ANS_PRODUCTS};
+  const struct ans_product p = {&w->coded, act, acc, acc_stride, scratch, tansy_dot_groups_simd128, 0, ANS_PRODUCTS};
   ans_multiply(&p, tile_begin, tile_end);
 }
 

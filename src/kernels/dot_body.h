@@ -5,7 +5,6 @@
  *   dot32(u, x, sum)            the same as 4 sums of 4, added to sum
  *
  *   DOT_OF_FOUR                 1 where dot32 is one instruction: every step goes to it, and groups by one token go by twos
- *   TAKES_RAW                   1 where tansy_dot_groups_* takes raw bits apart from the weights
  *
  * A row's sum runs in 4 lanes of 32 bits. With small weights several steps fit 16 bits first: one product pair is at most
  * 2 * (2^(4+r) - 1) * 127, so 8, 4, 2, 1 of them stay below 2^15 for r = 0..3; 4 is as
@@ -26,7 +25,7 @@ enum weights_form { BYTES, PACKED, APART, N_WEIGHTS_FORMS };
 struct weights {
   const uint8_t *at;
   const uint8_t *raw; /* APART: of the group */
-  uint32_t step;      /* APART: of the matrix, even where steps are counted from */
+  uint32_t step;      /* APART: of the matrix where steps are counted from; even */
   uint32_t n_steps;
 };
 
@@ -51,7 +50,7 @@ TANSY_INLINE void dot_step(const struct weights *w, const int8_t *const *q, uint
   }
 }
 
-/* n_steps of them; everything but n_steps is a constant. Raw bits come by pairs of steps. */
+/* n_steps of them; everything but n_steps is a constant */
 TANSY_INLINE void dot_steps(const struct weights *w, const int8_t *const *q, uint32_t n_steps, uint32_t raw_bits, enum weights_form form,
                             uint32_t n_tokens, v128_t *sums) {
   const uint32_t a_run = steps_in_16_bits(raw_bits);
@@ -70,18 +69,11 @@ TANSY_INLINE void dot_steps(const struct weights *w, const int8_t *const *q, uin
       for (uint32_t k = 0; k < 4 * n_tokens; k++) sums[k] = wasm_i32x4_add(sums[k], wasm_i32x4_extadd_pairwise_i16x8(partial[k]));
     }
   }
-  if (form == APART) {
-    for (; s + 2 <= n_steps; s += 2) {
-      dot_step(w, q, s, raw_bits, form, n_tokens, sums);
-      dot_step(w, q, s + 1, raw_bits, form, n_tokens, sums);
-    }
-    if (s < n_steps) dot_step(w, q, s, raw_bits, form, n_tokens, sums);
-    return;
-  }
   for (; s < n_steps; s++) dot_step(w, q, s, raw_bits, form, n_tokens, sums);
 }
 
-/* The same for two groups by one token: a sum waits some 5 cycles for a dot of four, and 4 sums are not enough to fill them. */
+/* The same for two groups by one token: a sum waits some 5 cycles for a dot of four, and 4 sums are not enough to fill them.
+ * APART: n_steps is even, as raw bits come by pairs of steps. */
 TANSY_INLINE void dot_step_of_two(const struct weights *w, const int8_t *q, uint32_t s, uint32_t raw_bits, enum weights_form form,
                                   v128_t *sums) {
   const act_v x = load_act(q + 16 * s);
@@ -95,11 +87,10 @@ TANSY_INLINE void dot_steps_of_two(const struct weights *w, const int8_t *q, uin
                                    v128_t *sums) {
   uint32_t s = 0;
   if (form == APART) {
-    for (; s + 2 <= n_steps; s += 2) {
+    for (; s < n_steps; s += 2) {
       dot_step_of_two(w, q, s, raw_bits, form, sums);
       dot_step_of_two(w, q, s + 1, raw_bits, form, sums);
     }
-    if (s < n_steps) dot_step_of_two(w, q, s, raw_bits, form, sums);
     return;
   }
   for (; s < n_steps; s++) dot_step_of_two(w, q, s, raw_bits, form, sums);
@@ -112,10 +103,10 @@ TANSY_INLINE v128_t sum_lanes(const v128_t v[4]) {
   return wasm_i32x4_add(wasm_i64x2_shuffle(a, b, 0, 2), wasm_i64x2_shuffle(a, b, 1, 3));
 }
 
-/* blocks from `begin` on, up to n_blocks, in which the shift stays what it is */
-TANSY_INLINE uint32_t run_end(const uint8_t *shift, uint32_t begin, uint32_t n_blocks) {
+/* blocks from `begin` on, up to n_blocks, in which the shifts of both tokens stay what they are */
+TANSY_INLINE uint32_t run_end(const uint8_t *shift0, const uint8_t *shift1, uint32_t begin, uint32_t n_blocks) {
   uint32_t b = begin + 1;
-  while (b < n_blocks && shift[b] == shift[begin]) b++;
+  while (b < n_blocks && shift0[b] == shift0[begin] && shift1[b] == shift1[begin]) b++;
   return b;
 }
 
@@ -135,22 +126,20 @@ TANSY_INLINE void store_rows(v128_t rows, uint32_t n_rows, int32_t *acc) {
 }
 
 /* n groups, a stream apart from each other, by tokens t .. t + n_tokens - 1; everything but w, stream_nbytes, n and t is a
- * constant; n is 1 where n_tokens is 2. raw: APART, of the groups one behind the other. totals [n * n_tokens]: four rows each, with
+ * constant; n is 1 where n_tokens is 2. raw: APART, of the first of two groups. totals [n * n_tokens]: four rows each, with
  * what the bias added.
  *
  * Of every run the lanes are added up before the shift: four rows in one vector are cheaper to shift and to keep than four
- * vectors. (By two tokens runs are of one block: they would rarely be longer, and loops of a known length are not mispredicted.)
- * Several groups take turns, a run each: weights that come from memory come about twice as fast when several pages are
+ * vectors. Several groups take turns, a run each: weights that come from memory come about twice as fast when several pages are
  * read at a time, each followed by a prefetcher of its own. */
-TANSY_INLINE void dot_tokens(const uint8_t *w, size_t stream_nbytes, const uint8_t *raw, uint32_t n, uint32_t raw_bits,
+TANSY_INLINE void dot_tokens(const uint8_t *w, size_t stream_nbytes, const uint8_t *raw, size_t raw_stride, uint32_t n, uint32_t raw_bits,
                              enum weights_form form, const struct tansy_act *act, uint32_t t, uint32_t n_tokens, v128_t *totals) {
   const uint32_t n_steps = act->n_cols_padded / TANSY_LANES, block_nbytes = form == PACKED ? 32 + 8 * raw_bits : 64;
-  const size_t raw_nbytes = tansy_group_raw_nbytes(raw_bits, n_steps);
   const uint8_t *shift0 = act->shift + (size_t)t * act->n_blocks, *shift1 = shift0 + (n_tokens - 1) * (size_t)act->n_blocks;
   const int8_t *q0 = act->q + (size_t)t * act->n_cols_padded, *q1 = q0 + (n_tokens - 1) * (size_t)act->n_cols_padded;
   for (uint32_t i = 0; i < n * n_tokens; i++) totals[i] = wasm_i32x4_splat(0);
   for (uint32_t begin = 0, b; begin < act->n_blocks; begin = b) {
-    b = n_tokens > 1 ? begin + 1 : run_end(shift0, begin, act->n_blocks);
+    b = run_end(shift0, shift1, begin, act->n_blocks);
     const uint32_t first = begin * ACT_N_STEPS, end = b * ACT_N_STEPS < n_steps ? b * ACT_N_STEPS : n_steps;
     const int8_t *q[2] = {q0 + (size_t)first * TANSY_LANES, q1 + (size_t)first * TANSY_LANES};
     struct weights at[2] = {{w + (size_t)first * block_nbytes, raw, first, n_steps}};
@@ -159,64 +148,55 @@ TANSY_INLINE void dot_tokens(const uint8_t *w, size_t stream_nbytes, const uint8
       for (; i + 2 <= n; i += 2) {
         at[1] = at[0];
         at[1].at += stream_nbytes;
-        if (form == APART) at[1].raw += raw_nbytes;
+        if (form == APART) at[1].raw += raw_stride;
         v128_t sums[8];
         for (uint32_t k = 0; k < 8; k++) sums[k] = wasm_i32x4_splat(0);
         dot_steps_of_two(at, q[0], end - first, raw_bits, form, sums);
         for (uint32_t k = 0; k < 2; k++)
           totals[i + k] = wasm_i32x4_add(totals[i + k], wasm_i32x4_shl(sum_lanes(sums + 4 * k), shift0[begin]));
         at[0].at += 2 * stream_nbytes;
-        if (form == APART) at[0].raw += 2 * raw_nbytes;
+        if (form == APART) at[0].raw += 2 * raw_stride;
       }
-    for (; i < n; i++) {
+    for (; form != APART && i < n; i++) {
       v128_t sums[8];
       for (uint32_t k = 0; k < 4 * n_tokens; k++) sums[k] = wasm_i32x4_splat(0);
       dot_steps(at, q, end - first, raw_bits, form, n_tokens, sums);
       totals[i] = wasm_i32x4_add(totals[i], wasm_i32x4_shl(sum_lanes(sums), shift0[begin]));
       if (n_tokens == 2) totals[1] = wasm_i32x4_add(totals[1], wasm_i32x4_shl(sum_lanes(sums + 4), shift1[begin]));
       at[0].at += stream_nbytes;
-      if (form == APART) at[0].raw += raw_nbytes;
     }
   }
 }
 
 /* One function a (raw_bits, form, tokens): the compiler keeps the sums of each in registers. For one token: n groups; for two: n
  * is 1. Bytes are the same whatever raw_bits are, but for the steps that fit 16 bits: those of r serve where they do. */
-typedef void dot_fn(const uint8_t *w, size_t stream_nbytes, const uint8_t *raw, uint32_t n, const struct tansy_act *act, uint32_t t,
-                    v128_t *totals);
-#define DOT_FN(r, form, n_tokens)                                                                                                        \
-  static __attribute__((noinline)) void dot_##form##_r##r##_n##n_tokens(                                                                 \
-      const uint8_t *w, size_t stream_nbytes, const uint8_t *raw, uint32_t n, const struct tansy_act *act, uint32_t t, v128_t *totals) { \
-    dot_tokens(w, stream_nbytes, raw, n_tokens == 1 ? n : 1, r, form, act, t, n_tokens, totals);                                         \
+typedef void dot_fn(const uint8_t *w, size_t stream_nbytes, const uint8_t *raw, size_t raw_stride, uint32_t n, const struct tansy_act *act,
+                    uint32_t t, v128_t *totals);
+#define DOT_FN(r, form, n_tokens)                                                                                                   \
+  static __attribute__((noinline)) void dot_##form##_r##r##_n##n_tokens(const uint8_t *w, size_t stream_nbytes, const uint8_t *raw, \
+                                                                        size_t raw_stride, uint32_t n, const struct tansy_act *act, \
+                                                                        uint32_t t, v128_t *totals) {                               \
+    dot_tokens(w, stream_nbytes, raw, raw_stride, n_tokens == 1 ? n : 1, r, form, act, t, n_tokens, totals);                        \
   }
 #define DOT_FNS(r, form) DOT_FN(r, form, 1) DOT_FN(r, form, 2)
-DOT_FNS(0, PACKED)
-DOT_FNS(1, PACKED) DOT_FNS(2, PACKED) DOT_FNS(3, PACKED)
-#if TAKES_RAW
-    DOT_FN(1, APART, 1) DOT_FN(2, APART, 1) DOT_FN(3, APART, 1)
-#define APART_OF(r) \
-  { dot_APART_r##r##_n1, NULL }
-#else
-#define APART_OF(r) \
-  { NULL, NULL }
-#endif
+DOT_FNS(0, PACKED) DOT_FNS(1, PACKED) DOT_FNS(2, PACKED) DOT_FNS(3, PACKED)
 #if DOT_OF_FOUR
-        DOT_FNS(0, BYTES)
-#define BYTES_OF(r) \
-  { dot_BYTES_r0_n1, dot_BYTES_r0_n2 }
+DOT_FNS(0, BYTES)
+#define BYTES_OF(r) {dot_BYTES_r0_n1, dot_BYTES_r0_n2}
+/* only here: a module has room for no more */
+DOT_FN(1, APART, 1) DOT_FN(2, APART, 1) DOT_FN(3, APART, 1)
+#define dot_APART_r0_n1 NULL
+#define APART_OF(r) {dot_APART_r##r##_n1, NULL}
 #else
-    DOT_FNS(1, BYTES) DOT_FNS(2, BYTES) DOT_FNS(3, BYTES)
+DOT_FNS(1, BYTES) DOT_FNS(2, BYTES) DOT_FNS(3, BYTES)
 #define dot_BYTES_r0_n1 dot_BYTES_r1_n1
 #define dot_BYTES_r0_n2 dot_BYTES_r1_n2
-#define BYTES_OF(r) \
-  { dot_BYTES_r##r##_n1, dot_BYTES_r##r##_n2 }
+#define BYTES_OF(r) {dot_BYTES_r##r##_n1, dot_BYTES_r##r##_n2}
+#define APART_OF(r) {NULL, NULL}
 #endif
-#define dot_APART_r0_n1 dot_BYTES_r0_n1
 
-    /* APART: for one token, where TAKES_RAW */
-    static inline dot_fn *dot_of(uint32_t raw_bits, enum weights_form form, uint32_t n_tokens) {
-#define OF(r) \
-  { BYTES_OF(r), {dot_PACKED_r##r##_n1, dot_PACKED_r##r##_n2}, APART_OF(r) }
+static inline dot_fn *dot_of(uint32_t raw_bits, enum weights_form form, uint32_t n_tokens) {
+#define OF(r) {BYTES_OF(r), {dot_PACKED_r##r##_n1, dot_PACKED_r##r##_n2}, APART_OF(r)}
   static dot_fn *const table[TANSY_MAX_RAW_BITS][N_WEIGHTS_FORMS][2] = {OF(0), OF(1), OF(2), OF(3)};
   return table[raw_bits][form][n_tokens - 1];
 }
@@ -228,12 +208,12 @@ static inline void dot_all(const uint8_t *w, uint32_t raw_bits, enum weights_for
   dot_fn *two = dot_of(raw_bits, form, 2);
   uint32_t t = 0;
   for (; t + 2 <= act->n_tokens; t += 2) {
-    two(w, 0, NULL, 1, act, t, totals);
+    two(w, 0, NULL, 0, 1, act, t, totals);
     store_rows(unbiased(totals[0], raw_bits, act, t), n_rows, acc + t * acc_stride);
     store_rows(unbiased(totals[1], raw_bits, act, t + 1), n_rows, acc + (t + 1) * acc_stride);
   }
   if (t == act->n_tokens) return;
-  dot_of(raw_bits, form, 1)(w, 0, NULL, 1, act, t, totals);
+  dot_of(raw_bits, form, 1)(w, 0, NULL, 0, 1, act, t, totals);
   store_rows(unbiased(totals[0], raw_bits, act, t), n_rows, acc + t * acc_stride);
 }
 
@@ -252,7 +232,7 @@ static void multiply_token(const struct tansy_matrix *w, enum weights_form form,
     const uint32_t left = r.end - begin, n = left < n_streams ? left : n_streams, a_stream = left / n;
     for (uint32_t g = begin; g < begin + a_stream; g++) {
       v128_t totals[MAX_STREAMS];
-      dot(w->resident + g * group_nbytes, a_stream * group_nbytes, NULL, n, act, 0, totals);
+      dot(w->resident + g * group_nbytes, a_stream * group_nbytes, NULL, 0, n, act, 0, totals);
       for (uint32_t i = 0; i < n; i++)
         store_rows(unbiased(totals[i], raw_bits, act, 0), rows_of_group(w, g + i * a_stream), acc + 4 * ((size_t)g + i * a_stream));
     }
@@ -268,19 +248,19 @@ static void multiply_group(const uint8_t *w, uint32_t raw_bits, const struct tan
     dot_all(w, raw_bits, BYTES, act, n_rows, acc, acc_stride);
 }
 
-void PASTE(tansy_dot_groups_, SUFFIX)(const uint8_t *w, const uint8_t *raw, uint32_t raw_bits, const struct tansy_act *act, uint32_t n_rows,
-                                      int32_t *acc, size_t acc_stride) {
+void PASTE(tansy_dot_groups_, SUFFIX)(const struct tansy_groups *g, const struct tansy_act *act, int32_t *acc, size_t acc_stride) {
   const size_t group_nbytes = (size_t)act->n_cols_padded * TANSY_GROUP_N_ROWS;
-  const uint32_t n = n_rows > TANSY_GROUP_N_ROWS ? 2 : 1, n_last = n_rows - (n - 1) * TANSY_GROUP_N_ROWS;
-  if (act->n_tokens == 1 && raw_bits < TANSY_MAX_RAW_BITS) {
-    v128_t totals[2];
-    dot_of(raw_bits, raw ? APART : BYTES, 1)(w, group_nbytes, raw, n, act, 0, totals);
-    for (uint32_t i = 0; i < n; i++)
-      store_rows(unbiased(totals[i], raw_bits, act, 0), i + 1 < n ? TANSY_GROUP_N_ROWS : n_last, acc + TANSY_GROUP_N_ROWS * i);
-    return;
+  v128_t totals[2];
+  const int is_alone = act->n_tokens == 1 && g->raw_bits < TANSY_MAX_RAW_BITS;
+  if (is_alone) dot_of(g->raw_bits, g->raw ? APART : BYTES, 1)(g->w, group_nbytes, g->raw, g->raw_stride, g->n, act, 0, totals);
+  for (uint32_t i = 0; i < g->n; i++) {
+    const uint32_t n_rows = i + 1 < g->n ? TANSY_GROUP_N_ROWS : g->n_rows;
+    int32_t *out = acc + i * (size_t)g->row_stride;
+    if (is_alone)
+      store_rows(unbiased(totals[i], g->raw_bits, act, 0), n_rows, out);
+    else
+      multiply_group(g->w + i * group_nbytes, g->raw_bits, act, n_rows, out, acc_stride);
   }
-  for (uint32_t i = 0; i < n; i++)
-    multiply_group(w + i * group_nbytes, raw_bits, act, i + 1 < n ? TANSY_GROUP_N_ROWS : n_last, acc + TANSY_GROUP_N_ROWS * i, acc_stride);
 }
 
 void PASTE(tansy_matmul_int8_, SUFFIX)(const struct tansy_matrix *w, const struct tansy_act *act, uint32_t tile_begin, uint32_t tile_end,

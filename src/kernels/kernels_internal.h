@@ -31,14 +31,20 @@ static inline int32_t tansy_weight_bias(uint32_t raw_bits) { return raw_bits < T
 /* rows and groups of a tile: groups [tile * g, min((tile + 1) * g, n_groups)) with g = tile_n_rows / 4 */
 static inline uint32_t tansy_n_groups(const struct tansy_coded_shape *shape) { return tansy_pad_rows(shape->n_rows) / TANSY_GROUP_N_ROWS; }
 
-/* Groups of 4 rows, one behind the other, against every token of act:
- *   acc[t * acc_stride + k] = I of row k, bias already subtracted, for k < n_rows (1..8; the last group may be short).
- * w: the groups in INT8 layout, [n_cols_padded / 16][4][16] bytes each. raw: NULL, or what the weights lack still: raw bits as the stream
- * has them (codec/tile.h), for one token and raw_bits 1..3, not _simd128. What decoders to a row buffer call. */
-typedef void tansy_dot_groups_fn(const uint8_t *w, const uint8_t *raw, uint32_t raw_bits, const struct tansy_act *act, uint32_t n_rows,
-                                 int32_t *acc, size_t acc_stride);
+/* One or two groups of 4 rows, as decoders to a row buffer have them. */
+struct tansy_groups {
+  const uint8_t *w;     /* in INT8 layout, [n][n_cols_padded / 16][4][16] */
+  const uint8_t *raw;   /* NULL, or what the weights lack still: raw bits as the stream has them (codec/tile.h): of two groups by one
+                         * token, raw_bits 1..3, an even number of steps, _relaxed32 only */
+  size_t raw_stride;    /* bytes from the first group's to the second's */
+  uint32_t raw_bits, n; /* n groups */
+  uint32_t row_stride;  /* rows from the first to the second */
+  uint32_t n_rows;      /* of the last group, 1..4 */
+};
+/* against every token of act: acc[t * acc_stride + i * row_stride + k] = I of row k of group i, bias already subtracted */
+typedef void tansy_dot_groups_fn(const struct tansy_groups *groups, const struct tansy_act *act, int32_t *acc, size_t acc_stride);
 tansy_dot_groups_fn tansy_dot_groups_simd128, tansy_dot_groups_relaxed, tansy_dot_groups_relaxed32;
-/* the same for one group of whole weights */
+/* the same for one group, whole */
 void tansy_dot_group_ref(const uint8_t *w, uint32_t raw_bits, const struct tansy_act *act, uint32_t n_rows, int32_t *acc, size_t acc_stride);
 
 /* raw_bits 4, where the bytes are signed */

@@ -8,6 +8,5 @@ TANSY_INLINE v128_t dot16(v128_t u, act_v x) { return wasm_i16x8_relaxed_dot_i8x
 TANSY_INLINE v128_t dot32(v128_t u, act_v x, v128_t sum) { return wasm_i32x4_relaxed_dot_i8x16_i7x16_add(x, u, sum); }
 
 #define DOT_OF_FOUR 1
-#define TAKES_RAW 1
 #define SUFFIX relaxed32
 #include "kernels/dot_body.h"

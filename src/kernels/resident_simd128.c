@@ -19,7 +19,6 @@ TANSY_INLINE v128_t dot16(v128_t u, act_v x) {
 TANSY_INLINE v128_t dot32(v128_t u, act_v x, v128_t sum) { return wasm_i32x4_add(sum, wasm_i32x4_extadd_pairwise_i16x8(dot16(u, x))); }
 
 #define DOT_OF_FOUR 0
-#define TAKES_RAW 0
 #define SUFFIX simd128
 #include "kernels/dot_body.h"
 
