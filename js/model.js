@@ -154,7 +154,7 @@ export class Model {
   tokenize(text, options = {}) {
     const { addBos = false } = optionsOf('tokenize', options);
     if (typeof text !== 'string') throw new TansyError('TANSY_OPTION', `tokenize takes a string; got ${typeof text}.`);
-    return addBos ? this.#promptIds(text, true) : this.#text().encode(text, false);
+    return addBos ? this.#promptIds(text, undefined) : this.#text().encode(text, false);
   }
 
   /**

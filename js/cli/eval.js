@@ -33,7 +33,7 @@ export const command = {
     threads: { names: ['-t', '--threads'], type: 'integer', min: 1, max: 64, value: 'N', help: 'threads; all cores' },
   },
   notes: [
-    'JSON: file_bytes, bits_per_weight, perplexity, top1, reference_perplexity, reference_top1, kl, tokens, …; with --lambada also lambada: ' +
+    'JSON: file_bytes, bits_per_weight, perplexity, top1, reference_perplexity, reference_top1, kl, predictions (how many tokens were scored), …; with --lambada also lambada: ' +
       'texts, accuracy, word_perplexity, and the reference\'s. A word counts as guessed when each of its tokens is the most likely one.',
   ],
   run,
@@ -132,7 +132,7 @@ async function tokenizerOf(path, signal) {
   const { bos_token_id: bos } = JSON.parse(readFileSync(join(path, 'config.json'), 'utf8'));
   const encode = (/** @type {string} */ text) => {
     const ids = tokenizer.encode(text, true);
-    return Number.isInteger(bos) && ids[0] !== bos ? [bos, ...ids] : ids; /* as a model does it */
+    return tokenizer.config.add_bos_token === true && Number.isInteger(bos) && ids[0] !== bos ? [bos, ...ids] : ids; /* as a model does it */
   };
   return { vocab, encode, dispose: () => {} };
 }

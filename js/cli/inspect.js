@@ -1,5 +1,5 @@
 /** inspect.js: `tansy inspect`: what a file holds, and what its weights cost. */
-import { closeSync, existsSync, openSync, readSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 
 import { TansyError } from '../errors.js';
@@ -30,6 +30,7 @@ export const command = {
 async function run({ positionals, values }, signal) {
   const file = resolve(positionals[0]);
   if (!existsSync(file)) throw new TansyError('TANSY_NOT_FOUND', `There is no file ${positionals[0]}; check the path.`);
+  if (statSync(file).isDirectory()) throw new TansyError('TANSY_NOT_FOUND', `${positionals[0]} is a folder; give the .tansy or .safetensors file itself.`);
   const args = ['inspect', file, '--progress', 'json'];
   if (values.bits !== undefined) args.push('--bits', String(values.bits));
   if (values.dump !== undefined) args.push('--dump', resolve(values.dump));

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 
 import { TansyError } from '../errors.js';
 import { canRun, load } from '../index.js';
+import { formatBytes } from '../units.js';
 import { MODEL_FLAGS, loadOptions } from './model_flags.js';
 import { printJson } from './output.js';
 import { apiHandler, mayAsk } from './serve_api.js';
@@ -38,8 +39,11 @@ const folder = (/** @type {string} */ name) => fileURLToPath(new URL(`../../${na
  */
 async function run({ positionals, values }, signal) {
   const file = resolve(positionals[0]);
-  if (!existsSync(file) || !statSync(file).isFile()) throw new TansyError('TANSY_NOT_FOUND', `There is no file ${positionals[0]}; check the path.`);
-  await canRun(file, { signal }); // reads the header: a file that is no model is refused now, not when somebody asks for it
+  if (!existsSync(file)) throw new TansyError('TANSY_NOT_FOUND', `There is no file ${positionals[0]}; check the path.`);
+  if (!statSync(file).isFile()) throw new TansyError('TANSY_NOT_FOUND', `${positionals[0]} is not a file; give the .tansy file itself.`);
+  // Reads the header: a file that is no model, or needs more memory than it may take, is refused now, not when somebody asks for it.
+  const fit = await canRun(file, { ...loadOptions(values), signal });
+  if (!fit.ok) throw new TansyError('TANSY_OVER_BUDGET', `${positionals[0]} needs at least ${fit.bytesNeeded} bytes (${formatBytes(fit.bytesNeeded)}) of memory. Raise --memory or lower --ctx-size.`, { bytesNeeded: fit.bytesNeeded, bytesMissing: fit.bytesMissing });
   const address = `/model/${basename(file)}`;
   let chatTemplate;
   if (values.chatTemplate !== undefined) {

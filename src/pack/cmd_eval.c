@@ -167,6 +167,9 @@ static enum tansy_status evaluate(const struct options *o, const char *path, str
   tansy_progress_start(&progress, progress.kind, (double)windows.n + (o->reference ? config.n_layers : 0) + (is_checkpoint ? config.n_layers : 0));
   if (status == TANSY_OK && o->reference) {
     status = tansy_checkpoint_open(o->reference, &reference.checkpoint, failure);
+    if (status == TANSY_OK && reference.checkpoint.config.vocab != config.vocab)
+      status = tansy_fail(failure, TANSY_ERR_ARGUMENT, "the reference has a vocabulary of %u tokens and the model one of %u: it was made of another checkpoint",
+                          reference.checkpoint.config.vocab, config.vocab);
     if (status == TANSY_OK) status = tansy_reference_init(&reference.states, &reference.checkpoint, team, &windows, &progress, failure);
   }
   if (status == TANSY_OK && is_checkpoint) status = tansy_reference_init(&model.states, &model.checkpoint, team, &windows, &progress, failure);

@@ -15,8 +15,10 @@ const folder = mkdtempSync(join(tmpdir(), 'tansy test-'));
 const source = join(folder, 'checkpoint');
 const model = join(folder, 'tiny.tansy');
 const demo = join(root, 'demo', EMBEDDED_MODEL);
+const other = join(folder, 'other');
 before(async () => {
   writeCheckpoint(source);
+  writeCheckpoint(other, { config: { vocab_size: 259 }, tokenizer: false });
   await tansyJson(['compress', source, '-o', model, '--bits', '8', '--no-prune']);
 });
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -107,6 +109,10 @@ for (const [args, words, status = 2] of /** @type {[string[], RegExp, number?][]
   [['eval', '-m', model], /either --text FILE or --tokens FILE/],
   [['eval', '-m', model, '--text', nothing], /\[TANSY_NOT_FOUND\]/, 1],
   [['eval', '-m', nothing, '--text', text], /\[TANSY_NOT_FOUND\]/, 1],
+  [['eval', '-m', model, '--text', text, '--reference', other], /the reference has a vocabulary of 259 tokens and the model one of 260.*another checkpoint.*\[TANSY_ARGUMENT\]/i, 2],
+  [['inspect', source], /is a folder; give the \.tansy or \.safetensors file/, 1],
+  [['serve', source], /is not a file; give the \.tansy file itself/, 1],
+  [['serve', model, '--memory', '100KB'], /needs at least \d+ bytes .*Raise --memory.*\[TANSY_OVER_BUDGET\]/, 1],
   [['bench'], /-m FILE_OR_URL is required/],
   [['bench', '-m', model, '-r', '0'], /-r must be a whole number from 1 to 1000/],
   [['serve', nothing], /\[TANSY_NOT_FOUND\]/, 1],
@@ -441,4 +447,12 @@ test('serve: page, model, ranges, HEAD, ETag, isolation, no way out of its folde
     const [status] = await once(child, 'close');
     assert.equal(status, 0);
   }
+});
+
+test('a text begins as the model says, when it is evaluated as when it is continued: with no token that the tokenizer does not put there', async () => {
+  const { ids } = await tansyJson(['run', '-m', model, '-p', 'abc', '--logits', join(folder, 'bos.f32')]);
+  assert.equal(ids.length, 3); // config.json names a BOS, but nothing puts it before texts
+  assert.equal((await tansyJson(['run', '-m', model, '-p', 'abc', '-n', '1'])).prompt_tokens, 3);
+  writeFileSync(join(folder, 'forty.txt'), 'z'.repeat(40));
+  for (const m of [model, source]) assert.equal((await tansyJson(['eval', '-m', m, '--text', join(folder, 'forty.txt'), '-c', '8'])).predictions, 35, m); // the first of each of 5 windows is not scored
 });
