@@ -175,7 +175,7 @@ function reopener(input, source, { retry }) {
  * @property {number} bytesPlanned memory that load() would take with these options; 0 when it does not fit
  * @property {number} bytesMissing what the budget is short; 0 when it fits
  * @property {number} bytesMin what `memoryBudget: 'min'` takes for this context; 0 when it does not fit
- * @property {number} bytesMax beyond so many nothing gets faster: all weights are packed; 0 when it does not fit
+ * @property {number} bytesMax with so many all weights are packed: tokens are generated no faster with more; 0 when it does not fit
  * @property {number} fileBytes size of the download
  * @property {number} contextSize tokens
  * @property {number} modelContext tokens the model was made for

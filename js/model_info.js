@@ -39,7 +39,7 @@ const FORMS = Object.freeze(['ans', 'packed', 'int8']);
  * @property {number} heapLimitBytes what it grows to when the context is full
  * @property {number} budgetBytes what it may take: as asked for, or what was decided
  * @property {number} minBytes what `'min'` takes for this context
- * @property {number} maxBytes beyond so many nothing gets faster: all weights are packed
+ * @property {number} maxBytes with so many all weights are packed: tokens are generated no faster with more
  * @property {MemoryByKind} memory where they go; adds up to heapBytes but for rounding to pages
  * @property {number} decodedBytes most bytes that ever hold decoded weights of ANS-coded matrices
  * @property {number} fileBytes

@@ -186,7 +186,7 @@ function checkOne(name, rule, value) {
  * @property {'int8' | 'f16' | 'f32'} [kv] form of the KV cache: 8 bits a value, 16, or 32
  * @property {'auto' | 'ans' | 'packed' | 'int8'} [residency] form of the weights in the heap; auto: by the budget
  * @property {number} [batchSize] tokens of the prompt run together; 8 to 128 when left out, as suits the memory
- * @property {number} [minTokensPerSecond] take the smallest memory that generates so fast on this device (and within memoryBudget)
+ * @property {number} [minTokensPerSecond] unpack no more weights than it takes to generate so fast on this device (and within memoryBudget); for less working space, name a batchSize too
  * @property {boolean} [early] resolve as soon as a prompt can begin: its first layers run while later ones arrive
  * @property {'simd128' | 'relaxed'} [variant] module to use; probed when left out
  * @property {string | URL | BufferSource | WebAssembly.Module} [wasmUrl] where the module is, or the module itself
