@@ -3,7 +3,7 @@
  * context's end.
  */
 import { TansyError, throwIfAborted } from './errors.js';
-import { joined } from './joined.js';
+import { JoinedText } from './joined.js';
 import { Speculation, canSpeculate } from './speculate.js';
 import { StopMatcher } from './stop.js';
 
@@ -23,7 +23,7 @@ export class Generation {
   /** the stop string that ended it
    * @type {string | undefined} */
   stopString = undefined;
-  #iterator;
+  #text;
 
   /**
    * @param {readonly number[]} promptIds
@@ -34,16 +34,16 @@ export class Generation {
     this.promptIds = promptIds;
     this.promptTokens = promptIds.length;
     this.logprobs = logprobs;
-    this.#iterator = start(this);
+    this.#text = new JoinedText(start(this));
   }
 
   [Symbol.asyncIterator]() {
-    return this.#iterator;
+    return this.#text.pieces;
   }
 
-  /** Waits for the end. @returns {Promise<string>} the whole text */
+  /** Waits for the end. @returns {Promise<string>} the whole text, also what was taken before */
   text() {
-    return joined(this);
+    return this.#text.whole();
   }
 }
 

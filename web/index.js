@@ -9,7 +9,7 @@
  */
 
 import { TansyError, abortError, throwIfAborted } from '../js/errors.js';
-import { joined } from '../js/joined.js';
+import { JoinedText } from '../js/joined.js';
 import { openAi } from '../js/openai/index.js';
 import { optionsOf } from '../js/options_of.js';
 import { Connection } from './connection.js';
@@ -324,7 +324,7 @@ export class Generation {
   /** the stop string that ended it
    * @type {string | undefined} */
   stopString = undefined;
-  #iterator;
+  #text;
 
   /**
    * @param {Connection} connection
@@ -332,16 +332,16 @@ export class Generation {
    * @param {GenerateOptions} options
    */
   constructor(connection, prompt, options) {
-    this.#iterator = this.#run(connection, prompt, options);
+    this.#text = new JoinedText(this.#run(connection, prompt, options));
   }
 
   [Symbol.asyncIterator]() {
-    return this.#iterator;
+    return this.#text.pieces;
   }
 
-  /** Waits for the end. @returns {Promise<string>} the whole text */
+  /** Waits for the end. @returns {Promise<string>} the whole text, also what was taken before */
   text() {
-    return joined(this);
+    return this.#text.whole();
   }
 
   /**

@@ -262,6 +262,27 @@ test('a Source of one’s own that gives more than it was asked for', async () =
   model.dispose();
 });
 
+test('text() is the whole text: after pieces were taken, again, and beside a loop; after a failure it fails again', async () => {
+  const model = await open();
+  const options = { ...GREEDY, maxTokens: 12 };
+  const expected = await model.generate('story', options).text();
+  const partly = model.generate('story', options);
+  let first = '';
+  while (first === '') first = String((await partly[Symbol.asyncIterator]().next()).value);
+  assert.ok(expected.startsWith(first) && first.length < expected.length);
+  assert.equal(await partly.text(), expected);
+  assert.equal(await partly.text(), expected);
+  const shared = model.generate('story', options);
+  const [whole] = await Promise.all([shared.text(), (async () => { for await (const _ of shared); })()]);
+  assert.equal(whole, expected);
+  const failing = model.generate('story', { ...options, signal: AbortSignal.abort() });
+  for (let i = 0; i < 2; i++) await assert.rejects(failing.text(), { code: 'TANSY_ABORTED' });
+  const left = model.generate('story', options);
+  for await (const piece of left) if (piece !== '') break;
+  assert.ok(expected.startsWith(await left.text()), 'what was taken');
+  model.dispose();
+});
+
 test('topP 0 is the likeliest token, whatever the seed, as is any value that is nearly 0', async () => {
   const model = await open();
   const options = { temperature: 5, topK: 0, minP: 0, maxTokens: 12, ignoreEos: true };
