@@ -12,7 +12,10 @@ const PEER = 'wllama 3.8.1';
 const read = (name) => (existsSync(join(RESULTS, name)) ? JSON.parse(readFileSync(join(RESULTS, name), 'utf8')) : []);
 
 /** @type {string[]} */
-const lines = [];
+const lines = [
+  'Kernels: the fastest tenth of many short rounds, in turns within one run (kernels.json); models: medians (engine.json). On a shared host what',
+  "else runs on a core's other thread halves the speed of decoding and not that of int8, which waits for memory: ratios fall then.",
+];
 /** @param {string} what @param {number} measured @param {number} floor @param {boolean} [atMost] @param {(x: number) => string} [show] */
 function line(what, measured, floor, atMost = false, show = (x) => x.toFixed(3)) {
   const isMet = atMost ? measured <= floor : measured >= floor;
@@ -35,11 +38,11 @@ for (const [bits, loss] of worst) line(`coding loss at ${bits} bits, the worst o
 for (const [module, form, batch, floor] of /** @type {const} */ ([
   ['relaxed', 'ans', 1, 0.15],
   ['simd128', 'ans', 1, 0.17],
-  /* Out of reach of this decoder where a dot of four is one instruction (AVX-VNNI; counted in V8's code, cycles by llvm-mca): 16 weights
-   * take 27 vector instructions to decode, some 10 cycles on 3 vector ports, and 32 dots, 16 cycles on 2 of them; as the loop keeps 8
-   * sums of 5 cycles latency, 20. One after the other that is 20 / 30 of int8. Overlapped without loss, (27 + 32) / 3 = 19.7 cycles
-   * are the least: enough against today's int8, 0.81 of one that fills its ports. Overlapping them is not tried: V8 has 15 vector
-   * registers, and either loop alone wants them all. */
+  /* Out of reach of this decoder where a dot of four is one instruction (AVX-VNNI), by counts of V8's code and a core that begins 6
+   * instructions a cycle, 3 of them on vectors. 16 weights take some 60 instructions to decode, 27 of them on vectors, 10 cycles; and 32
+   * dots, 16 cycles at two a cycle, 18 as int8 reaches 0.87 of that limit. One after the other that is 18 / 28 of int8. Mixed without any
+   * loss, the 60 and the dots' 72 instructions take 22 cycles: 0.83. And the mix would need the sums of both in V8's 15 vector registers:
+   * out of order, a core looks some 500 instructions ahead, two steps of decoding, where either phase has thousands. */
   ['relaxed', 'ans', 32, 0.9],
   ['simd128', 'ans', 32, 0.9],
   /* what a prompt is evaluated in where the memory allows it */
