@@ -105,6 +105,7 @@ async function run(name, args, limit, phases) {
  * @param {{ segment?: number, total?: number }} [limits] seconds
  */
 async function measure(name, args, { segment = Infinity, total = Infinity } = {}) {
+  const goesOn = existsSync(`${args[args.indexOf('-o') + 1]}.resume`); /* seconds and phases are those since then */
   /** @type {Map<string, Phase>} */
   const phases = new Map();
   const started = Date.now();
@@ -124,6 +125,7 @@ async function measure(name, args, { segment = Infinity, total = Infinity } = {}
   const seconds = Math.round((Date.now() - started) / 1000);
   const result = {
     recipe: name,
+    ...(goesOn ? { goes_on_from_an_earlier_run: true } : {}),
     n_params: report.n_params,
     calibration_tokens: report.calibration_tokens,
     file_bytes: report.file_bytes,
