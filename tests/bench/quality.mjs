@@ -4,7 +4,8 @@
 // everyone knows (tests/reference/fixed_formats.js), and evaluates all of them on the same held-out text against the float checkpoint.
 // Bits are those of real files, every tensor and header counted, the tokenizer not. Calibration text is from corpus/train, evaluation
 // text is corpus/valid: other books. Rows and the floors they must reach go to tests/bench/results/quality.json, plots beside it.
-// --quick: only what the floors are about. What was computed is kept in build/bench-quality, so that a run that was cut short goes on; --fresh forgets it.
+// --quick: only what the floors are about; --known: of our recipe, whose tuning takes minutes a point, only points
+// computed before. What was computed is kept in build/bench-quality, so that a run that was cut short goes on; --fresh forgets it.
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -32,6 +33,7 @@ const { values } = parseArgs({
     tokens: { type: 'string', default: '32768' },
     texts: { type: 'string', default: '200' },
     quick: { type: 'boolean', default: false },
+    known: { type: 'boolean', default: false },
     fresh: { type: 'boolean', default: false },
   },
 });
@@ -238,7 +240,8 @@ async function measure(name) {
   const rows = [];
   for (const format of Object.keys(FIXED_FORMATS)) rows.push(await fixedRate(name, format));
   for (const bits of POINTS.paper) rows.push(await compressed(name, ['--recipe', 'paper', '--bits', `${bits}`], 'paper', bits === 3.64 && !values.quick));
-  for (const bits of POINTS.best) rows.push(await compressed(name, ['--recipe', 'best', '--bits', `${bits}`], 'best'));
+  const isKnown = (/** @type {number} */ bits) => existsSync(join(work, `${name}_best_--recipe_best_--bits_${bits}_file.json`));
+  for (const bits of POINTS.best.filter((bits) => !values.known || isKnown(bits))) rows.push(await compressed(name, ['--recipe', 'best', '--bits', `${bits}`], 'best'));
   rows.push(await compressed(name, PAPER_STEPS, 'paper steps'));
   rows.push(await compressed(name, UNTUNED, 'best untuned'));
   rows.sort((a, b) => a.bits_per_weight - b.bits_per_weight);
