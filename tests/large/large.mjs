@@ -125,6 +125,7 @@ async function measure(name, args, { segment = Infinity, total = Infinity } = {}
   const seconds = Math.round((Date.now() - started) / 1000);
   const result = {
     recipe: name,
+    threads: Number(threads),
     ...(goesOn ? { goes_on_from_an_earlier_run: true } : {}),
     n_params: report.n_params,
     calibration_tokens: report.calibration_tokens,
@@ -180,7 +181,7 @@ try {
     const path = join(root, 'tests/bench/results/large.json');
     const before = existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')).results : [];
     const kept = before.filter((/** @type {any} */ old) => !results.some((one) => one.recipe === old.recipe));
-    writeFileSync(path, `${JSON.stringify({ command: 'npm run bench:large', threads: Number(threads), model: 'Llama-3.2-1B geometry, random weights, BF16 in 3 shards', results: [...kept, ...results] }, null, 2)}\n`);
+    writeFileSync(path, `${JSON.stringify({ command: 'npm run bench:large', model: 'Llama-3.2-1B geometry, random weights, BF16 in 3 shards', results: [...kept, ...results] }, null, 2)}\n`);
   }
 } finally {
   if (!flags.keep) rmSync(folder, { recursive: true, force: true });
