@@ -2,10 +2,11 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { built, root, runProgram, tansy, tansyJson } from './lib/builds.js';
 import { safetensors, writeCheckpoint } from './lib/checkpoint.js';
 
@@ -213,11 +214,17 @@ test('interrupted again and again, the best recipe goes on where it was and ends
     for (let i = 0; i < 10; i++) {
       rmSync(other, { force: true });
       const child = spawn(pack, args(other, bits), { stdio: 'ignore' });
-      const ended = once(child, 'exit');
-      /* earlier and later by turns: the machine may be faster or slower now */
-      const timer = setTimeout(() => child.kill('SIGKILL'), duration * 0.6 * 1.3 ** (i % 2 ? i : -i));
+      let isRunning = true;
+      const ended = once(child, 'exit').then(() => (isRunning = false));
+      /* until a state is saved that speaks of finished tensors */
+      for (let first; isRunning; await sleep(1)) {
+        const state = statSync(`${other}.resume`, { throwIfNoEntry: false })?.ino;
+        if (state === undefined || !existsSync(`${other}.parts`)) continue;
+        first ??= state;
+        if (state !== first) break;
+      }
+      child.kill('SIGKILL');
       await ended;
-      clearTimeout(timer);
       if (existsSync(`${other}.resume`)) return;
     }
     assert.fail('nothing was saved');
