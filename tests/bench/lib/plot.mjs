@@ -1,12 +1,13 @@
 // Charts as SVG text: bars with their numbers, and lines on logarithmic axes. Light and dark pages both work.
 
 const FONT = 'font-family="system-ui, sans-serif"';
-const COLOURS = ['#3b6fb6', '#d98032', '#4b9b62', '#a05195', '#7a7a7a'];
+const COLOURS = ['#3b6fb6', '#d98032', '#4b9b62', '#a05195', '#7a7a7a', '#c0392b', '#2aa5a5', '#8a6d3b'];
+const MUTED = COLOURS[4];
 
 /** @param {string} text */
 const escape = (text) => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
 /** @param {number} x */
-const short = (x) => (x >= 100 ? x.toFixed(0) : x >= 10 ? x.toFixed(1) : x.toPrecision(3));
+const short = (x) => (x >= 100 ? x.toFixed(0) : x >= 10 ? x.toFixed(1) : x.toPrecision(x < 0.1 ? 2 : 3));
 
 /**
  * @param {number} width @param {number} height @param {string} title @param {string} body
@@ -48,7 +49,7 @@ export function barChart({ title, series, bars }) {
     for (const [i, bar] of bars.entries()) {
       const y = top + i * rowHeight;
       const w = (bar.values[s] / largest) * (panel - 70);
-      body += `<rect x="${x0}" y="${y}" width="${w.toFixed(1)}" height="${rowHeight - 6}" rx="2" fill="${bar.muted ? COLOURS[4] : COLOURS[s % COLOURS.length]}"/>`;
+      body += `<rect x="${x0}" y="${y}" width="${w.toFixed(1)}" height="${rowHeight - 6}" rx="2" fill="${bar.muted ? MUTED : COLOURS[s % COLOURS.length]}"/>`;
       body += `<text x="${(x0 + w + 5).toFixed(1)}" y="${y + 12}">${short(bar.values[s])}</text>`;
     }
   }
@@ -61,7 +62,7 @@ export function barChart({ title, series, bars }) {
  * @param {{title: string, xLabel: string, yLabel: string, lines: {label: string, points: [number, number][]}[]}} chart
  */
 export function lineChart({ title, xLabel, yLabel, lines }) {
-  const [width, height, left, top, right, bottom] = [720, 420, 70, 66, 20, 46];
+  const [width, height, left, top, right, bottom] = [740, 420, 90, 66, 20, 46];
   const points = lines.flatMap((l) => l.points);
   /** @param {number} axis */
   const range = (axis) => {
