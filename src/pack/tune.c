@@ -114,7 +114,6 @@ static enum tansy_status go_forward(struct tune *t, uint32_t n_windows, struct t
 
 /* q: logits of the rounded model, to gradients of the mean divergence at them */
 static void token_body(void *ctx, uint32_t i, uint32_t thread) {
-  (void)thread;
   struct tune *t = ctx;
   uint32_t vocab = t->config->vocab, largest;
   float *p = t->p + (size_t)i * vocab, *q = t->q + (size_t)i * vocab, cap = t->config->logit_softcap, scale = 1 / (float)t->n_tokens;
